@@ -1,0 +1,300 @@
+"""The JSON-RPC 2.0 envelope on bytes: params and results stay undecoded.
+
+Strict about what a message is (``jsonrpc``, exactly one of request, notification, response, error), tolerant about
+what cannot mislead: unknown members, ``error: null`` beside a result, ``id: null`` on a notification.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from proxy.wire.lines import Oversized
+
+Id = int | str
+"""The id of a request, as MCP allows it."""
+
+Echo = int | str | float | None
+"""The id of an answer: whatever the request had."""
+
+_NULL: Final = b"null"
+_INTERNAL_ERROR: Final = -32603
+
+
+class Kind(StrEnum):
+    """What a message is."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+    ERROR = "error"
+
+
+class Malformed(ValueError):
+    """Bytes that are not a JSON-RPC message. ``id`` is the request they seem to answer, if that can be told."""
+
+    def __init__(self, reason: str, answers: Id | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.id = answers
+
+
+class Unwritable(ValueError):
+    """A value that JSON cannot carry."""
+
+
+class Fault(Struct, frozen=True):
+    """The ``error`` member of a message."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class Message(Struct, frozen=True):
+    """One message, envelope only. Absent members are ``UNSET`` or empty bytes."""
+
+    jsonrpc: Literal["2.0"]
+    id: Echo | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw = Raw()
+    result: Raw = Raw()
+    error: Raw = Raw()
+
+    @property
+    def kind(self) -> Kind:
+        """What it is; ``decode`` has made sure that it is one of them."""
+        if self.method is not UNSET:
+            return Kind.NOTIFICATION if self.id is UNSET or self.id is None else Kind.REQUEST
+        return Kind.ERROR if self._failed else Kind.RESPONSE
+
+    @property
+    def answers(self) -> Id | None:
+        """The id as an answer bears it; None for an error that answers no request in particular."""
+        return integral(self.id)
+
+    @property
+    def fault(self) -> Fault:
+        """The error of an error message. Wrong types inside become an internal error with what can be read."""
+        error = msgspec.json.decode(self.error)
+        if not isinstance(error, dict):
+            return Fault(_INTERNAL_ERROR, str(error))
+        code, text = error.get("code"), error.get("message", "")
+        number = code if isinstance(code, int) and not isinstance(code, bool) else _INTERNAL_ERROR
+        return Fault(number, text if isinstance(text, str) else str(text), error.get("data"))
+
+    def decoded_params(self) -> dict[str, Any] | None:
+        """The params of a request or notification, decoded anew for every call; None when it has none.
+
+        Raises:
+            Malformed: they are not an object (MCP has no positional params).
+        """
+        params = msgspec.json.decode(self.params) if self.params else None
+        if params is None or isinstance(params, dict):
+            return params
+        raise Malformed("params is not an object")
+
+    @property
+    def _failed(self) -> bool:
+        return bool(self.error) and bytes(self.error) != _NULL
+
+
+class _Head(Struct):
+    """What can be told of a message that is wrong elsewhere."""
+
+    id: Any = None
+    method: str | None = None
+
+
+class _Request(Struct, tag_field="jsonrpc", tag="2.0"):
+    id: Id
+    method: str
+    params: Any = UNSET
+
+
+class _Notification(Struct, tag_field="jsonrpc", tag="2.0"):
+    method: str
+    params: Any = UNSET
+
+
+class _Response(Struct, tag_field="jsonrpc", tag="2.0"):
+    id: Echo
+    result: Any
+
+
+class _FaultOut(Struct, omit_defaults=True):
+    code: int
+    message: str
+    data: Any = None
+
+
+class _Error(Struct, tag_field="jsonrpc", tag="2.0"):
+    id: Echo
+    error: _FaultOut
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is not JSON")
+
+
+_decode = msgspec.json.Decoder(Message).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
+_split = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder(enc_hook=_as_json).encode
+
+
+def integral(value: object) -> Id | None:
+    """An id as a peer echoes it: whole floats count as integers; anything but an integer or text is None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def decode(data: bytes | Raw) -> Message:
+    """Decode one message.
+
+    Raises:
+        Malformed: it is not one.
+    """
+    try:
+        message = _decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Malformed(str(error), _answered_by(data)) from error
+    has_outcome = bool(message.result) or message._failed  # noqa: SLF001 - its own module
+    if (message.method is UNSET) is not has_outcome:
+        reason = "it has a method and an outcome" if has_outcome else "it has neither method nor result nor error"
+        raise Malformed(reason, None if message.method is not UNSET else message.answers)
+    return message
+
+
+def read(frame: bytes) -> list[Message | Malformed]:
+    """The messages of one frame: one, or the members of a batch (2025-03-26). What is none is told in its place.
+
+    A frame that is almost JSON is repaired rather than lost: invalid UTF-8, lone surrogates (JavaScript servers that
+    cut texts) become U+FFFD; ``NaN`` and ``Infinity`` (Python servers) become null.
+    """
+    try:
+        if not frame.isascii():
+            str(frame, "utf-8")  # msgspec does not look into what it leaves undecoded
+        return [decode(frame)]
+    except (Malformed, UnicodeDecodeError) as error:
+        return _read_unusual(frame, error)
+
+
+def _read_unusual(frame: bytes, error: Malformed | UnicodeDecodeError) -> list[Message | Malformed]:
+    if isinstance(error, UnicodeDecodeError) or (isinstance(error.__cause__, msgspec.DecodeError) and _is_text(error)):
+        repaired = _repaired(frame)
+        if repaired is None:
+            return [error if isinstance(error, Malformed) else Malformed("it is not UTF-8")]
+        frame = repaired
+    members: list[bytes] | list[Raw] = [frame]
+    if frame.lstrip()[:1] == b"[":
+        try:
+            members = _split(frame)
+        except (msgspec.MsgspecError, RecursionError) as failure:
+            return [Malformed(str(failure))]
+    return [_decoded_or_told(member) for member in members]
+
+
+def _is_text(error: Malformed) -> bool:
+    return not isinstance(error.__cause__, msgspec.ValidationError)
+
+
+def _decoded_or_told(data: bytes | Raw) -> Message | Malformed:
+    try:
+        return decode(data)
+    except Malformed as error:
+        return error
+
+
+_LONE_SURROGATE: Final = re.compile(
+    rb"(\\\\)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def _repaired(frame: bytes) -> bytes | None:
+    try:
+        value = json.loads(frame.decode(errors="replace"), parse_constant=lambda _: None)
+        text = json.dumps(value, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
+        return None
+    return _LONE_SURROGATE.sub(lambda match: rb"\ufffd" if match[2] else match[0], text)
+
+
+_JSONRPC: Final = rb'"jsonrpc"\s*:\s*"2\.0"\s*'
+_ID: Final = rb'"id"\s*:\s*(-?\d+|"[^"\\]*")\s*'
+_OUTCOME: Final = rb'"(?:result|error)"\s*:'
+_HEAD_WITH_ID: Final = re.compile(
+    rb"\s*\{\s*(?:" + _JSONRPC + rb",\s*)?" + _ID + rb",\s*(?:" + _JSONRPC + rb",\s*)?" + _OUTCOME
+)
+_HEAD_WITH_OUTCOME: Final = re.compile(rb"\s*\{\s*(?:" + _JSONRPC + rb",\s*)?" + _OUTCOME)
+_TAIL_WITH_ID: Final = re.compile(rb",\s*" + _ID + rb"(?:,\s*" + _JSONRPC + rb")?\}\s*$")
+
+
+def answered(frame: Oversized) -> Id | None:
+    """Which request an oversized frame answers, told by its ends; None when it is no answer or that cannot be told."""
+    match = _HEAD_WITH_ID.match(frame.head)
+    if match is None and _HEAD_WITH_OUTCOME.match(frame.head):
+        match = _TAIL_WITH_ID.search(frame.tail)
+    if match is None:
+        return None
+    found: Id = msgspec.json.decode(match[1], type=int | str)
+    return found
+
+
+def _answered_by(data: bytes | Raw) -> Id | None:
+    try:
+        head = _decode_head(data)
+    except (msgspec.MsgspecError, RecursionError):
+        view = bytes(data)
+        return answered(Oversized(view[:512], view[-512:], len(view)))
+    return None if head.method is not None else integral(head.id)
+
+
+def request(number: Id, method: str, params: Any = None) -> bytes:
+    """Write a request. ``params`` is a mapping, or JSON bytes wrapped in ``msgspec.Raw``, or None.
+
+    Raises:
+        Unwritable: params hold something that JSON cannot carry.
+    """
+    return _written(_Request(number, method, UNSET if params is None else params))
+
+
+def notification(method: str, params: Any = None) -> bytes:
+    """Write a notification; ``params`` as for ``request``.
+
+    Raises:
+        Unwritable: params hold something that JSON cannot carry.
+    """
+    return _written(_Notification(method, UNSET if params is None else params))
+
+
+def response(number: Echo, result: Any) -> bytes:
+    """Write the answer to a request; ``result`` is any JSON value, or JSON bytes wrapped in ``msgspec.Raw``.
+
+    Raises:
+        Unwritable: the result holds something that JSON cannot carry.
+    """
+    return _written(_Response(number, result))
+
+
+def error(number: Echo, code: int, message: str, data: Any = None) -> bytes:
+    """Write an error. ``data`` None is left out.
+
+    Raises:
+        Unwritable: ``data`` holds something that JSON cannot carry.
+    """
+    return _written(_Error(number, _FaultOut(code, message, data)))
+
+
+def _written(message: Struct) -> bytes:
+    try:
+        return _encode(message)
+    except (TypeError, ValueError, RecursionError, OverflowError) as failure:
+        raise Unwritable(f"cannot be written as JSON: {failure}") from failure
