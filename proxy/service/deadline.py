@@ -1,0 +1,119 @@
+"""The deadline layer: how long a downstream waits for one call, whatever happens inside."""
+
+import math
+from asyncio import CancelledError
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.errors import DeadlineExceeded
+from proxy.model import Call, Reply
+from proxy.service.base import Service
+from proxy.service.clock import SYSTEM, Clock, Timer
+from proxy.service.expiry import Lane, Lanes, Limit
+from proxy.service.pulse import watched
+from proxy.service.wording import repeat_hint, subject
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePolicy:
+    """Seconds; None switches a limit off.
+
+    The two follow the specification's advice (2025-06-18, basic/lifecycle: timeouts): progress may restart the clock,
+    and a maximum holds all the same.
+    """
+
+    idle: float | None = 60.0
+    """Without an answer or progress. Stops while the upstream waits for an answer of the downstream."""
+    total: float | None = 600.0
+    """Altogether: progress and questions do not move it."""
+    targets: Mapping[str, "DeadlinePolicy"] = field(default_factory=dict)
+    """Other limits for single tools, by the upstream's own name."""
+
+
+class Deadline:
+    """Ends calls that take too long. Raises DeadlineExceeded; the request may have run."""
+
+    def __init__(self, policy: DeadlinePolicy | None = None, *, clock: Clock = SYSTEM) -> None:
+        self._policy = policy or DeadlinePolicy()
+        self._clock = clock
+        self._lanes = Lanes(clock)
+
+    def retune(self, policy: DeadlinePolicy) -> None:
+        """Use other limits from the next call on."""
+        self._policy = policy
+
+    def __call__(self, service: Service) -> Service:
+        """Wrap a service."""
+
+        async def run(call: Call) -> Reply:
+            policy = self._policy
+            if policy.targets:
+                policy = policy.targets.get(call.target, policy)
+            seconds = policy.total if policy.idle is None else policy.idle
+            if seconds is None:
+                return await service(call)
+            call, pulse = watched(call)
+            limit = _Deadline(self._lanes.of(seconds), policy, self._clock)
+            if pulse is not None and policy.idle is not None:
+                pulse.limits.append(limit)
+            try:
+                return await service(call)
+            except CancelledError:
+                if limit.end():
+                    raise _exceeded(call, limit) from None
+                raise
+            finally:
+                limit.end()
+
+        return run
+
+
+class _Deadline(Limit):
+    """The idle limit; from the first sign of life on, with a timer of its own for the total.
+
+    ``exceeded`` says which of the two ran out, in seconds.
+    """
+
+    __slots__ = ("_cap", "_clock", "_last", "_total", "exceeded")
+
+    def __init__(self, lane: Lane, policy: DeadlinePolicy, clock: Clock) -> None:
+        super().__init__(lane)
+        self._clock = clock
+        self._total = math.inf if policy.total is None else policy.total
+        self._last = self.at - lane.seconds + self._total
+        self.exceeded = lane.seconds
+        self._cap: Timer | None = None
+        if self._last < self.at:
+            self._bound()
+
+    def touch(self) -> None:
+        """Progress: begin the idle time again."""
+        self._bound()
+        super().touch()
+
+    def hold(self) -> None:
+        """A question to the downstream: only the total counts."""
+        self._bound()
+        super().hold()
+
+    def end(self) -> bool:
+        """The call is over."""
+        if self._cap is not None:
+            self._cap.cancel()
+        return super().end()
+
+    def _bound(self) -> None:
+        if self._cap is None and self._last < math.inf and not self._ended:
+            self._cap = self._clock.call_at(self._last, self._ring_last)
+
+    def _ring_last(self) -> None:
+        self.exceeded = self._total
+        self.ring()
+
+
+def _exceeded(call: Call, limit: _Deadline) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"{subject(call)} on {call.upstream}: no answer within {limit.exceeded:g} s.",
+        upstream=call.upstream,
+        hint=repeat_hint(call),
+    )

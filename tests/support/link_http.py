@@ -1,0 +1,191 @@
+"""A scripted HTTP server on a raw socket: it answers as a test says, also in ways no framework would."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from proxy.wire import sse
+
+
+@dataclass
+class Request:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+    @property
+    def message(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def rpc(self) -> str:
+        """The JSON-RPC method; empty for what is no request or notification."""
+        return str(self.message.get("method", "")) if self.body else ""
+
+
+class Response:
+    """How a test answers one request."""
+
+    def __init__(self, request: Request, writer: asyncio.StreamWriter, gone: anyio.Event) -> None:
+        self._request = request
+        self._writer = writer
+        self._chunked = False
+        self.gone = gone
+        """Set when the client has closed the connection."""
+
+    def start(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
+        lines = [f"HTTP/1.1 {status} Status", *(f"{name}: {value}" for name, value in headers.items())]
+        lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
+        self._chunked = length is None
+        self.raw("\r\n".join([*lines, "", ""]).encode())
+
+    def raw(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    def chunk(self, data: bytes) -> None:
+        self.raw(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def end(self) -> None:
+        self.raw(b"0\r\n\r\n")
+
+    def whole(self, status: int = 200, body: bytes = b"", kind: str = "application/json", **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.start(status, {**({"Content-Type": kind} if body else {}), **named}, length=len(body))
+        self.raw(body)
+
+    def json(self, message: Any, status: int = 200, **headers: str) -> None:
+        self.whole(status, json.dumps(message).encode(), **headers)
+
+    def result(self, result: Any, **headers: str) -> None:
+        self.json({"jsonrpc": "2.0", "id": self._request.message["id"], "result": result}, 200, **headers)
+
+    def stream(self, **headers: str) -> None:
+        self.start(200, {"Content-Type": "text/event-stream", **headers})
+
+    def event(self, message: Any, **fields: Any) -> None:
+        self.chunk(sse.encode(json.dumps({"jsonrpc": "2.0", **message}).encode(), **fields))
+
+    def result_event(self, result: Any, **fields: Any) -> None:
+        self.event({"id": self._request.message["id"], "result": result}, **fields)
+
+    async def drop(self) -> None:
+        """Break the connection off."""
+        with suppress(ConnectionError):
+            await self._writer.drain()
+        self._writer.transport.abort()
+
+
+Handler = Callable[[Request, Response], Awaitable[None]]
+
+
+@dataclass
+class Site:
+    """A running server: its address, and what it was asked."""
+
+    url: str = ""
+    requests: list[Request] = field(default_factory=list)
+    _more: anyio.Event = field(default_factory=anyio.Event)
+
+    def note(self, request: Request) -> None:
+        self.requests.append(request)
+        self._more.set()
+
+    def of(self, name: str) -> list[Request]:
+        """The requests with this HTTP or JSON-RPC method."""
+        return [each for each in self.requests if name in (each.method, each.rpc)]
+
+    async def asked(self, name: str, times: int = 1) -> Request:
+        """Wait until a method was asked for so many times; the last such request."""
+        with anyio.fail_after(10):
+            while len(self.of(name)) < times:
+                self._more = anyio.Event()
+                await self._more.wait()
+        return self.of(name)[times - 1]
+
+
+@asynccontextmanager
+async def serve(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
+    """Serve on a free port until the block is left."""
+    site = Site()
+    tasks: set[asyncio.Task[Any]] = set()
+    connections = 0
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await _talk(reader, writer, connections, site, handler)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            tasks.discard(task)
+            writer.transport.abort()
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Protocol(connected), "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    site.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/mcp"
+    try:
+        yield site
+    finally:
+        with anyio.CancelScope(shield=True):
+            server.close()
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """A stream that tells when the client is gone, even while nobody reads."""
+
+    def __init__(self, connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+        super().__init__(asyncio.StreamReader(), connected)
+        self.gone = anyio.Event()
+
+    def eof_received(self) -> bool | None:
+        self.gone.set()
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+        super().connection_lost(exc)
+
+
+async def _talk(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int, site: Site, handler: Handler
+) -> None:
+    protocol = writer.transport.get_protocol()
+    assert isinstance(protocol, _Protocol)
+    while True:
+        request = await _read(reader, connection)
+        site.note(request)
+        await handler(request, Response(request, writer, protocol.gone))
+        await writer.drain()
+
+
+async def _read(reader: asyncio.StreamReader, connection: int) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    first, *lines = head.rstrip().split("\r\n")
+    method, path, _ = first.split(" ", 2)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            body += (await reader.readexactly(size + 2))[:-2]
+        await reader.readexactly(2)
+    else:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(method, path, headers, body, connection)
