@@ -1,0 +1,128 @@
+"""Holds the current catalog, replaces it when an upstream's listing changes, and tells who wants to know."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import time
+from typing import Final, TypeAlias
+
+import anyio
+import structlog
+
+from proxy.catalog.merge import changed, merge
+from proxy.catalog.policy import CatalogPolicy
+from proxy.catalog.snapshot import Catalog
+from proxy.model import Kind, Listing
+
+log = structlog.get_logger(__name__)
+
+_REPORTED: Final = 20
+"""How many entries that were left out are logged one by one after a change."""
+_NAME_LENGTH: Final = 200
+"""How much of a name goes into the log, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One catalog followed another."""
+
+    old: Catalog
+    new: Catalog
+    kinds: frozenset[Kind]
+    """The kinds whose lists differ; empty if only capabilities, instructions or cache hints did."""
+
+
+Subscriber: TypeAlias = Callable[[Change], None]
+
+
+class CatalogHolder:
+    """The one place where the catalog changes. To be used from one event loop, or one thread without any.
+
+    Args:
+        policy: names, order and filters.
+        clock: the time in seconds; it only has to advance.
+    """
+
+    def __init__(self, policy: CatalogPolicy, *, clock: Callable[[], float] = time) -> None:
+        self._clock = clock
+        self._current = merge({}, policy, now=clock())
+        self._subscribers: dict[object, Subscriber] = {}
+        self._next: anyio.Event | None = None
+
+    @property
+    def current(self) -> Catalog:
+        """The catalog as it is now."""
+        return self._current
+
+    def replace(self, upstream: str, listing: Listing | None) -> Change | None:
+        """Take in what an upstream offers now; None means that it is gone.
+
+        Returns:
+            What changed; None if the listing is the one already known, so that the catalog stays as it is.
+        """
+        listings = {name: known for name, known in self._current.listings.items() if name != upstream}
+        return self.update(listings if listing is None else {**listings, upstream: listing})
+
+    def update(self, listings: Mapping[str, Listing], policy: CatalogPolicy | None = None) -> Change | None:
+        """Replace all listings, and the policy if one is given, in one step. Returns the same as ``replace``."""
+        old = self._current
+        policy = policy or old.policy
+        if policy == old.policy and _same(listings, old.listings):
+            return None
+        new = merge(listings, policy, previous=old, now=self._clock())
+        change = Change(old, new, changed(old, new))
+        self._current = new
+        self._report(change)
+        self._announce(change)
+        return change
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call somebody after every change, in the order of subscription. Returns how to end that.
+
+        A subscriber runs where the change was made, so it must neither block nor change the catalog itself.
+        """
+        ticket = object()
+        self._subscribers[ticket] = subscriber
+        return lambda: self._remove(ticket)
+
+    async def newer(self, version: int) -> Catalog:
+        """Wait for a catalog newer than a version, and return the newest. Versions in between may be skipped."""
+        while self._current.version <= version:
+            if self._next is None:
+                self._next = anyio.Event()
+            await self._next.wait()
+        return self._current
+
+    def _remove(self, ticket: object) -> None:
+        self._subscribers.pop(ticket, None)
+
+    def _announce(self, change: Change) -> None:
+        waiting, self._next = self._next, None
+        if waiting is not None:
+            waiting.set()
+        for subscriber in list(self._subscribers.values()):
+            try:
+                subscriber(change)
+            except Exception:  # one who fails must not keep the news from the others
+                log.exception("catalog.subscriber_failed", version=change.new.version)
+
+    def _report(self, change: Change) -> None:
+        known = set(change.old.conflicts)
+        fresh = [conflict for conflict in change.new.conflicts if conflict not in known]
+        for conflict in fresh[:_REPORTED]:
+            log.warning(
+                "catalog.entry_left_out",
+                upstream=conflict.upstream,
+                kind=str(conflict.kind),
+                name=conflict.name[:_NAME_LENGTH],
+                index=conflict.index,
+                reason=conflict.reason,
+            )
+        if len(fresh) > _REPORTED:
+            log.warning("catalog.more_entries_left_out", count=len(fresh) - _REPORTED)
+
+
+def _same(listings: Mapping[str, Listing], others: Mapping[str, Listing]) -> bool:
+    try:
+        return dict(listings) == dict(others)
+    except RecursionError:  # nested more deeply than can be compared; the merge leaves such entries out
+        return False

@@ -1,0 +1,176 @@
+"""Keeps the last-known listings on disk, so that a restart answers at once. Synchronous: run it in a thread.
+
+A listing comes back only for the very configuration it was saved under. Nothing here raises because of a file: what
+cannot be read or written is reported as a reason and otherwise as if it were not there.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from proxy.catalog.uris import slug_of
+from proxy.model import Listing
+
+FORMAT: Final = "manifold-listing/1"
+"""What a file says about its layout; any other is ignored."""
+MAX_FILE: Final = 64 * 1024 * 1024
+"""Larger files, in bytes, are ignored."""
+
+_SUFFIX = ".listing.json"
+_SLUG_LENGTH = 64
+_DIRECTORY_MODE = 0o700
+
+
+class _Stored(msgspec.Struct, forbid_unknown_fields=True):
+    """A listing as it stands in a file. Entries are ``Any``: checking them is the catalog's work."""
+
+    tools: tuple[Any, ...] = ()
+    resources: tuple[Any, ...] = ()
+    templates: tuple[Any, ...] = ()
+    prompts: tuple[Any, ...] = ()
+    capabilities: dict[str, Any] = {}
+    server_info: dict[str, Any] = {}
+    instructions: str | None = None
+    version: str = ""
+    ttl_ms: int | None = None
+    private: bool = False
+
+
+class _File(msgspec.Struct):
+    format: str
+    identity: str
+    saved: float
+    listing: _Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the store has: a listing and when it was saved (seconds since the epoch), or why there is none."""
+
+    listing: Listing | None = None
+    saved: float = 0.0
+    reason: str = ""
+    """Why a file that is there was ignored; empty if there is no file."""
+
+
+class ListingStore:
+    """One file per upstream in a directory of its own, readable by the owner only.
+
+    Args:
+        directory: made on the first save, with mode 0700. Nobody else keeps files there.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, upstream: str, identity: str) -> Path:
+        """The file for an upstream under one configuration.
+
+        Args:
+            upstream: its name.
+            identity: everything about its configuration that a listing depends on; only its hash is kept.
+        """
+        slug = slug_of(upstream)[:_SLUG_LENGTH]
+        return self._directory / f"{slug}-{_digest(upstream, identity)[:16]}{_SUFFIX}"
+
+    def load(self, upstream: str, identity: str) -> Loaded:
+        """The last-known listing of an upstream, if it was saved under the same identity."""
+        path = self.path(upstream, identity)
+        try:
+            data = _read(path)
+            file = msgspec.json.decode(data, type=_File)
+        except FileNotFoundError:
+            return Loaded()
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            return Loaded(reason=f"{path.name} cannot be used: {_words(error)}")
+        if file.format != FORMAT:
+            return Loaded(reason=f"{path.name} has another format than {FORMAT}")
+        if file.identity != _digest(upstream, identity):
+            return Loaded(reason=f"{path.name} belongs to another configuration")
+        return Loaded(Listing(**msgspec.structs.asdict(file.listing)), file.saved)
+
+    def save(self, upstream: str, identity: str, listing: Listing, *, at: float) -> str:
+        """Save a listing in place of an older one, which stays whole until the new one is.
+
+        Args:
+            upstream: its name.
+            identity: the same as for ``load``.
+            listing: what to keep.
+            at: the time, in seconds since the epoch.
+
+        Returns:
+            Why it could not be saved; empty if it was.
+        """
+        path = self.path(upstream, identity)
+        try:
+            stored = _Stored(**{field.name: getattr(listing, field.name) for field in fields(listing)})
+            data = msgspec.json.encode(_File(FORMAT, _digest(upstream, identity), at, stored))
+            _prepare(self._directory)
+            _write(path, data)
+        except (OSError, ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
+            return f"{path.name} cannot be saved: {_words(error)}"
+        return ""
+
+    def prune(self, keep: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        """Remove the listings of all upstreams but some, given as (name, identity). Returns the names of the files."""
+        kept = {self.path(upstream, identity).name for upstream, identity in keep}
+        removed: list[str] = []
+        with contextlib.suppress(OSError):
+            for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+                    removed.append(path.name)
+        return tuple(removed)
+
+
+def _digest(upstream: str, identity: str) -> str:
+    text = f"{len(upstream)}:{upstream}{identity}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _words(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
+
+
+def _prepare(directory: Path) -> None:
+    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    if mode & stat.S_ISVTX:
+        raise ValueError("its directory is shared with others")
+    if mode != _DIRECTORY_MODE:
+        directory.chmod(_DIRECTORY_MODE)
+
+
+def _read(path: Path) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:  # noqa: PTH123 - a handle opened without following links, not a path
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        if status.st_uid != os.getuid():
+            raise ValueError("it belongs to somebody else")
+        if status.st_size > MAX_FILE:
+            raise ValueError(f"it is larger than {MAX_FILE} bytes")
+        return file.read()
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # mode 0600
+    try:
+        with open(handle, "wb") as file:  # noqa: PTH123 - mkstemp gives a handle
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)  # noqa: PTH105 - mkstemp gives a name
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # noqa: PTH108 - same
+        raise
