@@ -1,0 +1,1 @@
+"""One configured MCP server each: its link, its session, its supervisor."""

@@ -1,0 +1,82 @@
+"""Requests which an upstream puts to us: each is answered in a task of its own."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from msgspec import UNSET
+
+from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
+from proxy.model import Json, Params
+from proxy.wire import envelope
+from proxy.wire.envelope import Malformed, Message
+
+Ask = Callable[[str, Params | None], Awaitable[Json]]
+"""Who can answer: ``Incoming.request`` or a call's ``Backchannel.ask``."""
+
+MAX_RUNNING: Final = 256
+"""Requests of one upstream that are answered at the same time; more are refused."""
+
+_TOO_MANY: Final = -32000
+
+log = structlog.get_logger(__name__)
+
+
+class Answering:
+    """Answers an upstream's requests over one link. Lives in the link's task group."""
+
+    def __init__(self, upstream: str, tasks: TaskGroup, send: Callable[[bytes], Awaitable[None]]) -> None:
+        self._upstream = upstream
+        self._tasks = tasks
+        self._send = send
+        self._running: dict[object, anyio.CancelScope] = {}
+
+    def take(self, message: Message, ask: Ask) -> None:
+        """Start to answer a request. Called by readers, so it does not wait."""
+        if len(self._running) >= 2 * MAX_RUNNING:
+            log.warning("link.request.dropped", upstream=self._upstream, method=message.method)
+            return
+        scope = self._running[message.id] = anyio.CancelScope()
+        refuse = len(self._running) > MAX_RUNNING
+        self._tasks.start_soon(self._answer, message, _refuse if refuse else ask, scope)
+
+    def cancel(self, number: object) -> bool:
+        """Give up a request that the upstream no longer wants answered; False when no such request runs."""
+        scope = self._running.get(number)
+        if scope is not None:
+            scope.cancel()
+        return scope is not None
+
+    async def _answer(self, message: Message, ask: Ask, scope: anyio.CancelScope) -> None:
+        try:
+            with scope:
+                await self._send(await self._frame(message, ask))
+        except UpstreamError as error:
+            log.debug("link.answer.undeliverable", upstream=self._upstream, method=message.method, reason=error.message)
+        finally:
+            if self._running.get(message.id) is scope:
+                del self._running[message.id]
+
+    async def _frame(self, message: Message, ask: Ask) -> bytes:
+        """The answer. Whatever goes wrong on our side becomes an error, for the upstream is waiting."""
+        number = message.id if message.id is not UNSET else None
+        method = str(message.method)
+        try:
+            params = message.decoded_params()
+            return envelope.response(number, {} if method == "ping" else await ask(method, params))
+        except Malformed as error:
+            return envelope.error(number, INVALID_PARAMS, error.reason)
+        except Rejected as error:
+            return envelope.error(number, error.jsonrpc, error.message, error.data)
+        except ManifoldError as error:
+            return envelope.error(number, error.jsonrpc, error.text())
+        except Exception:
+            log.exception("link.request.failed", upstream=self._upstream, method=method)
+            return envelope.error(number, INTERNAL_ERROR, "the proxy failed to answer")
+
+
+async def _refuse(method: str, params: Params | None) -> Json:
+    del params
+    raise Rejected(_TOO_MANY, f"too many requests at once, {method} refused")

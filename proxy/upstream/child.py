@@ -1,0 +1,259 @@
+"""A child process with its three pipes, in a session and process group of its own.
+
+``subprocess.Popen`` and the loop's pipe transports rather than ``loop.subprocess_exec``: uvloop's way of spawning forks
+the whole interpreter and leaves the child copies of its own pipe ends, which hide their end of file. It also lets us
+choose when to reap: a group may safely be signalled by its number as long as its leader has not been reaped.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import anyio
+
+from proxy.upstream.group import group_lives, signal_group
+from proxy.upstream.spawn import Command
+
+_STDIN, _STDOUT, _STDERR, _EXIT = 0, 1, 2, 3
+_LAST_SIGNS: Final = frozenset((_STDOUT, _STDERR, _EXIT))
+
+_LAST_WORDS: Final = 0.5
+"""Seconds after the first sign of a child's end in which the other signs (output, exit status) may still come."""
+_REAP: Final = 2.0
+"""Seconds to wait for the effects of SIGKILL; only a process in an uninterruptible sleep takes longer."""
+_POLL: Final = 0.02
+"""Seconds between looks at a process group: the system tells nobody when one becomes empty."""
+
+
+class Audience(Protocol):
+    """Who hears what a child does. Called from the event loop; must not raise."""
+
+    def output(self, data: bytes) -> None:
+        """The child wrote to its standard output."""
+        ...
+
+    def errors(self, data: bytes) -> None:
+        """The child wrote to its standard error."""
+        ...
+
+    def ended(self) -> None:
+        """The child exited or closed its pipes, and everything it wrote has been delivered. Called once."""
+        ...
+
+
+class Child:
+    """A running child. ``Child.start`` makes one; whoever made it must ``stop`` it.
+
+    Callbacks of the event loop rather than stream readers: its output is always drained, at the cost of one call.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], audience: Audience) -> None:
+        self._process = process
+        self._audience = audience
+        self._signs: set[int] = set()
+        self._exited = anyio.Event()
+        self._over = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stdin = _Pipe(self, _STDIN)
+        self._outputs = (_Pipe(self, _STDOUT, audience.output), _Pipe(self, _STDERR, audience.errors))
+        self._unwatch: Callable[[], None] = _nothing
+
+    @classmethod
+    async def start(cls, command: Command, audience: Audience) -> "Child":
+        """Start a command. Blocks the event loop until the system has loaded it, some milliseconds.
+
+        Raises:
+            OSError, ValueError: the system refuses to.
+        """
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 - see above; running the operator's command is the purpose
+            [command.program, *command.args],
+            bufsize=0,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            cwd=command.cwd,
+            env=dict(command.env),
+            start_new_session=True,
+        )
+        child = cls(process, audience)
+        # Shielded: cancelled half-way, a process would run that nobody knows.
+        with anyio.CancelScope(shield=True):
+            await child._connect()
+        return child
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also the id of its process group."""
+        return self._process.pid
+
+    @property
+    def ending(self) -> bool:
+        """Whether there is any sign that the child is at its end. True at once when it has died."""
+        return bool(self._signs - {_STDERR}) or self._exit_code() is not None
+
+    @property
+    def status(self) -> str:
+        """How it ended, for people."""
+        code = self._exit_code()
+        if code is None:
+            return "it closed its standard output" if _STDOUT in self._signs else "it closed its standard input"
+        if code < 0:
+            with suppress(ValueError):
+                return f"it was killed by {signal.Signals(-code).name}"
+        return f"it exited with code {code}"
+
+    def write(self, frame: bytes) -> None:
+        """Write to its standard input; never waits."""
+        self._stdin.transport.write(frame)
+
+    async def writable(self) -> None:
+        """Wait until the child has read most of what was written, or shows signs of its end."""
+        while (full := self._stdin.full) is not None and not self.ending:
+            await full.wait()
+
+    async def stop(self, patience: float) -> None:
+        """End the child and everything it started: close its input, SIGTERM, SIGKILL, ``patience`` seconds apart.
+
+        Returns when no process of the group is left. Cannot be cancelled, but is bounded.
+        """
+        with anyio.CancelScope(shield=True):
+            self._stdin.release()
+            self._stdin.transport.close()
+            with anyio.move_on_after(patience):
+                await self._exited.wait()
+            if not await self._group_ends(signal.SIGTERM, patience):
+                await self._group_ends(signal.SIGKILL, _REAP)
+            for pipe in self._outputs:
+                pipe.transport.close()
+            if not self._stdin.closed.is_set():
+                self._stdin.transport.abort()  # what it never read
+            with anyio.move_on_after(_REAP):
+                for pipe in (self._stdin, *self._outputs):
+                    await pipe.closed.wait()
+            self._unwatch()
+            self._end()
+
+    async def _group_ends(self, number: signal.Signals, patience: float) -> bool:
+        """Send a signal to the group; whether nothing of it lives after at most ``patience`` seconds."""
+        signal_group(self.pid, number)
+        with anyio.move_on_after(patience):
+            await self._exited.wait()
+            self._process.poll()  # reaps
+            while group_lives(self.pid):  # noqa: ASYNC110 - no event tells when a process group becomes empty
+                await anyio.sleep(_POLL)
+            return True
+        return False
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._unwatch = _watch_exit(self._process, loop, self._has_exited)
+        await loop.connect_write_pipe(lambda: self._stdin, self._process.stdin)
+        await loop.connect_read_pipe(lambda: self._outputs[0], self._process.stdout)
+        await loop.connect_read_pipe(lambda: self._outputs[1], self._process.stderr)
+
+    def _exit_code(self) -> int | None:
+        """The exit code, negative for a signal, or None while it runs. Does not reap where that can be avoided."""
+        if self._process.returncode is None and hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            with suppress(ChildProcessError):
+                state = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if state is None:
+                    return None
+                return state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
+        return self._process.poll()
+
+    def _has_exited(self) -> None:
+        self._exited.set()
+        self.note(_EXIT)
+
+    def note(self, sign: int) -> None:
+        """Take a sign of the child's end: a pipe that closed, or its exit."""
+        self._signs.add(sign)
+        if sign != _STDERR:
+            self._stdin.release()
+        if self._signs >= _LAST_SIGNS:
+            self._end()
+        elif self._timer is None and sign != _STDERR and not self._over:
+            self._timer = asyncio.get_running_loop().call_later(_LAST_WORDS, self._end)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._over:
+            self._over = True
+            self._audience.ended()
+
+
+class _Pipe(asyncio.Protocol):
+    """Our end of one pipe."""
+
+    transport: Any
+    """``asyncio.ReadTransport`` or ``WriteTransport``; set as soon as the pipe is connected."""
+
+    def __init__(self, child: Child, sign: int, take: Callable[[bytes], None] | None = None) -> None:
+        self._child = child
+        self._sign = sign
+        self.full: anyio.Event | None = None
+        self.closed = anyio.Event()
+        self._take = take or _nothing
+
+    def data_received(self, data: bytes) -> None:
+        self._take(data)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # how a pipe broke says nothing that the exit status does not say better
+        self.closed.set()
+        self._child.note(self._sign)
+
+    def pause_writing(self) -> None:
+        self.full = anyio.Event()
+
+    def resume_writing(self) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let those who wait for room look again."""
+        full, self.full = self.full, None
+        if full is not None:
+            full.set()
+
+
+def _nothing(*_args: object) -> None:
+    """A hook that is not set."""
+
+
+def _watch_exit(
+    process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop, exited: Callable[[], None]
+) -> Callable[[], None]:
+    """Call ``exited`` once when the process has ended; returns how to stop watching."""
+    if hasattr(os, "pidfd_open"):
+        with suppress(OSError):  # a sandbox may forbid it
+            watched = os.pidfd_open(process.pid)
+
+            def unwatch() -> None:
+                loop.remove_reader(watched)
+                with suppress(OSError):
+                    os.close(watched)
+
+            def ended() -> None:
+                loop.remove_reader(watched)
+                exited()
+
+            loop.add_reader(watched, ended)
+            return unwatch
+
+    def wait() -> None:
+        process.wait()
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(exited)
+
+    threading.Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
+    return _nothing

@@ -1,0 +1,239 @@
+"""Correlation for links whose two directions are one stream each (stdio, HTTP+SSE of 2024-11-05)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from msgspec import UNSET
+
+from proxy.errors import ConnectFailed, Lost, ProtocolFault, UpstreamError
+from proxy.model import META_SUBSCRIPTION_ID, Backchannel, Params, Reply
+from proxy.upstream.answering import Answering
+from proxy.upstream.link import Incoming
+from proxy.upstream.pending import (
+    CANCELLED,
+    PROGRESS,
+    TELL_TIMEOUT,
+    Pending,
+    cancellation,
+    own_number,
+    reply_of,
+    too_large,
+    with_token,
+)
+from proxy.upstream.writing import written
+from proxy.wire import envelope
+from proxy.wire.envelope import Kind, Malformed, Message
+from proxy.wire.lines import Oversized
+
+_LISTEN: Final = "subscriptions/listen"
+
+log = structlog.get_logger(__name__)
+
+
+class DuplexLink(ABC):
+    """A link over two one-way streams. Subclasses write frames, and hand in the frames they read.
+
+    Mutable state: the pending requests by number, and the reason of death.
+    """
+
+    def __init__(self, upstream: str, incoming: Incoming, tasks: TaskGroup, max_message: int) -> None:
+        self.upstream = upstream
+        self.log = log.bind(upstream=upstream)
+        self._incoming = incoming
+        self._tasks = tasks
+        self._max_message = max_message
+        self._numbers = count(1)
+        self._pending: dict[int, Pending] = {}
+        self._answering = Answering(upstream, tasks, self._send)
+        self._reason: str | None = None
+        self._dead = anyio.Event()
+
+    @abstractmethod
+    async def _ready(self) -> None:
+        """Wait until there is room for a frame. Cancelled here, nothing was sent.
+
+        Raises:
+            ConnectFailed: the link died.
+        """
+
+    @abstractmethod
+    async def _write(self, frame: bytes) -> None:
+        """Write one frame, whole.
+
+        Raises:
+            UpstreamError: ConnectFailed if nothing of it was sent; others by what became of it.
+        """
+
+    @property
+    def closed(self) -> str | None:
+        """Why the link is dead, or None while it lives."""
+        return self._reason
+
+    async def wait_closed(self) -> str:
+        """Wait until the link is dead and say why."""
+        await self._dead.wait()
+        return self._reason or ""
+
+    def agree(self, version: str) -> None:
+        """Nothing to do: a pipe names no protocol revision."""
+        del version
+
+    def listen(self) -> None:  # noqa: B027 - not abstract: most links have nothing to do
+        """Nothing to do: a pipe hears everything on its one stream."""
+
+    @property
+    def attributes(self) -> bool:
+        """False: nothing but progress tokens and subscription ids ties what an upstream says to a request."""
+        return False
+
+    async def request(
+        self,
+        method: str,
+        params: Params | None,
+        *,
+        back: Backchannel | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request and wait for its answer; see ``Link.request``. ``headers`` mean nothing here."""
+        del headers
+        number = next(self._numbers)
+        if back is not None and back.progress_token is not None:
+            params = with_token(params, number)
+        frame = written(envelope.request, number, method, params)
+        await self._ready()
+        pending = self._pending[number] = Pending(method, back)
+        try:
+            await self._write(frame)
+            return reply_of(await pending.outcome(), self.upstream)
+        except UpstreamError:
+            raise
+        except BaseException:
+            if pending.open and method != "initialize" and self.closed is None:
+                self._tasks.start_soon(self._tell_cancelled, number)
+            raise
+        finally:
+            del self._pending[number]
+
+    async def notify(self, method: str, params: Params | None, *, headers: Mapping[str, str] | None = None) -> None:
+        """Send a notification; see ``Link.notify``. ``headers`` mean nothing here."""
+        del headers
+        await self._send(written(envelope.notification, method, params))
+
+    def _check_open(self) -> None:
+        if (reason := self.closed) is not None:
+            raise ConnectFailed(f"the connection is gone: {reason}", upstream=self.upstream)
+
+    async def _send(self, frame: bytes) -> None:
+        await self._ready()
+        await self._write(frame)
+
+    async def _tell_cancelled(self, number: int) -> None:
+        with anyio.move_on_after(TELL_TIMEOUT):
+            try:
+                await self.notify(CANCELLED, cancellation(number))
+            except UpstreamError as error:
+                self.log.debug("link.cancel.undeliverable", reason=error.message)
+
+    def _die(self, reason: str) -> None:
+        """The link is dead; everybody who waits learns it. The first reason holds."""
+        if self._reason is None:
+            self._reason = reason
+            for pending in self._pending.values():
+                pending.resolve(Lost(f"the connection was lost during the call: {reason}", upstream=self.upstream))
+            self._dead.set()
+
+    def _receive(self, frame: bytes) -> None:
+        """Take a frame from the upstream, in the order of the wire."""
+        for message in envelope.read(frame):
+            if isinstance(message, Malformed):
+                self._misread(frame, message)
+            elif message.method is UNSET:
+                self._answered(message)
+            elif message.kind is Kind.REQUEST:
+                self._answering.take(message, self._incoming.request)
+            else:
+                self._notified(message)
+
+    def _receive_oversized(self, frame: Oversized) -> None:
+        pending = self._pending_for(envelope.answered(frame))
+        self.log.warning("link.frame.oversized", size=frame.size, limit=self._max_message, answer=pending is not None)
+        if pending is not None:
+            pending.resolve(too_large(self.upstream, frame.size, self._max_message))
+
+    def _misread(self, frame: bytes, fault: Malformed) -> None:
+        pending = self._pending_for(fault.id)
+        if pending is None:
+            self._strange(frame)
+        else:
+            text = f"the answer is not a JSON-RPC message: {fault.reason}"
+            pending.resolve(ProtocolFault(text, upstream=self.upstream))
+
+    def _strange(self, frame: bytes) -> None:
+        """Note a frame that is no message and answers nothing."""
+        self.log.warning("link.frame.strange", size=len(frame), start=frame[:200].decode(errors="replace"))
+
+    def _pending_for(self, echo: object) -> Pending | None:
+        number = own_number(echo)
+        return None if number is None else self._pending.get(number)
+
+    def _answered(self, message: Message) -> None:
+        pending = self._pending_for(message.id)
+        if pending is not None:
+            pending.resolve(message)
+        elif message.kind is Kind.ERROR and message.answers is None:
+            self.log.warning("link.error.unattributed", code=message.fault.code, message=message.fault.message)
+        else:
+            self.log.debug("link.answer.unexpected", id=message.answers)
+
+    def _notified(self, message: Message) -> None:
+        method = str(message.method)
+        try:
+            params = message.decoded_params()
+            if not self._attributed(method, params or {}) and not self._owned(method, params):
+                self._incoming.notification(method, params)
+        except Malformed as fault:
+            self.log.warning("link.notification.malformed", method=method, reason=fault.reason)
+        except Exception:
+            # The reader must survive whatever a listener does: all other calls depend on it.
+            self.log.exception("link.notification.failed", method=method)
+
+    def _attributed(self, method: str, params: dict[str, Any]) -> bool:
+        """Deliver a notification to the request it belongs to; False when it belongs to none."""
+        if method == PROGRESS:
+            pending = self._pending_for(params.get("progressToken"))
+            if pending is not None and pending.back is not None:
+                pending.deliver(method, {**params, "progressToken": pending.back.progress_token})
+            return True  # progress of a request that is over is of no use to anybody
+        if method == CANCELLED:
+            return self._cancelled(params.get("requestId"))
+        meta = params.get("_meta")
+        pending = self._pending_for(meta.get(META_SUBSCRIPTION_ID)) if isinstance(meta, dict) else None
+        if pending is None and (owner := self._incoming.owner(method)) is not None:
+            pending = next((each for each in self._pending.values() if each.back is owner), None)
+        if pending is not None:
+            pending.deliver(method, params)
+        return pending is not None
+
+    def _owned(self, method: str, params: Params | None) -> bool:
+        """Deliver a notification to the call that it can only be about; False when that cannot be told."""
+        back = self._incoming.owner(method)
+        if back is None:
+            return False
+        for pending in self._pending.values():
+            if pending.back is back:
+                pending.deliver(method, params)
+                return True
+        return False
+
+    def _cancelled(self, number: object) -> bool:
+        """The upstream gives up its own request, or ends a subscription (2026-07-28: on stdio only)."""
+        if not self._answering.cancel(number):
+            pending = self._pending_for(number)
+            if pending is not None and pending.method == _LISTEN:
+                pending.resolve(Lost("the upstream ended the subscription", upstream=self.upstream))
+        return True

@@ -1,0 +1,55 @@
+"""The JSON-RPC messages of an SSE response, in their order."""
+
+from collections import deque
+
+import aiohttp
+
+from proxy.wire import envelope
+from proxy.wire.envelope import Malformed, Message
+from proxy.wire.lines import Oversized
+from proxy.wire.sse import Event, Parser
+
+
+class Events:
+    """One SSE response, read event by event."""
+
+    def __init__(self, response: aiohttp.ClientResponse, max_message: int) -> None:
+        self._response = response
+        self._parser = Parser(max_message)
+        self._waiting: deque[Event | Oversized] = deque()
+
+    @property
+    def last_id(self) -> str:
+        """The id to resume after; empty when the stream gave none."""
+        return self._parser.last_id
+
+    @property
+    def retry(self) -> float | None:
+        """How many seconds to wait before resuming, if the stream said so."""
+        return None if self._parser.retry is None else self._parser.retry / 1000
+
+    async def next(self) -> Event | Oversized | None:
+        """The next event; None at the end of the stream.
+
+        Raises:
+            aiohttp.ClientError, OSError: the connection broke.
+        """
+        while not self._waiting:
+            chunk = await self._response.content.readany()
+            if not chunk:
+                return None
+            self._waiting.extend(self._parser.feed(chunk))
+        return self._waiting.popleft()
+
+    async def messages(self) -> list[Message | Malformed | Oversized] | None:
+        """The messages of the next event, usually one; none for a mere sign of life; None at the end of the stream.
+
+        Raises:
+            aiohttp.ClientError, OSError: the connection broke.
+        """
+        event = await self.next()
+        if event is None or isinstance(event, Oversized):
+            return None if event is None else [event]
+        if not event.data or event.event != "message":
+            return []
+        return [*envelope.read(event.data)]

@@ -1,0 +1,222 @@
+"""Streamable HTTP (2025-03-26 and later): each request is a POST, its answer JSON or a stream of events."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from itertools import count
+from typing import Any, Final
+
+import aiohttp
+import anyio
+import anyio.lowlevel
+import structlog
+from anyio.abc import TaskGroup
+
+from proxy.config.model import UpstreamConfig
+from proxy.errors import ConnectFailed, Lost, ProtocolFault, SessionGone, UpstreamError
+from proxy.model import Backchannel, Era, Params, Reply
+from proxy.upstream.answering import Answering
+from proxy.upstream.client import EVENTS, HttpClient, content_type
+from proxy.upstream.http_stream import Take, answer_in_stream, keep_listening
+from proxy.upstream.inbox import Inbox
+from proxy.upstream.link import Incoming
+from proxy.upstream.pending import CANCELLED, TELL_TIMEOUT, cancellation, reply_of, with_token
+from proxy.upstream.scope import tasks_of_link
+from proxy.upstream.writing import written
+from proxy.wire import envelope
+from proxy.wire.envelope import Message
+from proxy.wire.headers import METHOD, SESSION
+
+_OPENING: Final = "initialize"
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_http(name: str, url: str, config: UpstreamConfig, incoming: Incoming) -> AsyncIterator["HttpLink"]:
+    """Be ready to send requests to a URL. Nothing is sent before the first request.
+
+    When the block is left, calls under way are lost and the session, if there is one, is ended.
+    """
+    async with HttpClient(name, url, config) as client, tasks_of_link() as tasks:
+        link = HttpLink(client, incoming, tasks)
+        try:
+            yield link
+        finally:
+            await link.leave()
+
+
+class HttpLink:
+    """A link over streamable HTTP. ``open_http`` makes one.
+
+    Mutable state: what the client knows of the session, the calls under way, and the reason of death.
+    """
+
+    def __init__(self, client: HttpClient, incoming: Incoming, tasks: TaskGroup) -> None:
+        self.upstream = client.upstream
+        self.log = log.bind(upstream=client.upstream)
+        self._client = client
+        self._tasks = tasks
+        self._numbers = count(1)
+        self._under_way: set[anyio.CancelScope] = set()
+        answering = Answering(client.upstream, tasks, self._send)
+        self._inbox = Inbox(incoming, tasks, answering, client.upstream, client.max_message)
+        self._handshake = True
+        self._reason: str | None = None
+        self._dead = anyio.Event()
+
+    @property
+    def session_id(self) -> str | None:
+        """The session which the upstream gave us with its answer to ``initialize``."""
+        return self._client.session_id
+
+    @property
+    def closed(self) -> str | None:
+        """Why the link is dead, or None while it lives. An upstream that cannot be reached now is no reason."""
+        return self._reason
+
+    async def wait_closed(self) -> str:
+        """Wait until the link is dead and say why."""
+        await self._dead.wait()
+        return self._reason or ""
+
+    @property
+    def attributes(self) -> bool:
+        """True: what belongs to a request comes on its response stream."""
+        return True
+
+    def agree(self, version: str) -> None:
+        """Name this protocol revision in every request from now on."""
+        self._client.version = version
+        self._handshake = Era.of(version) is Era.HANDSHAKE
+
+    def listen(self) -> None:
+        """Open the GET stream, on which the upstream speaks on its own, and keep it open. Call it once."""
+        self._tasks.start_soon(keep_listening, self._client, self._inbox.take, self.die)
+
+    async def request(
+        self,
+        method: str,
+        params: Params | None,
+        *,
+        back: Backchannel | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request and wait for its answer; see ``Link.request``."""
+        self._check_open()
+        number = next(self._numbers)
+        if back is not None and back.progress_token is not None:
+            params = with_token(params, number)
+            self._inbox.backs[number] = back
+        with anyio.CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                body = written(envelope.request, number, method, params)
+                response = await self._client.post(body, headers)
+                return reply_of(await self._answer(response, number, method, back), self.upstream)
+            except anyio.get_cancelled_exc_class():
+                if self._reason is None and self._cancels_by_notification(method, headers):
+                    self._tasks.start_soon(self._tell_cancelled, number)
+                raise
+            finally:
+                self._under_way.discard(scope)
+                self._inbox.backs.pop(number, None)
+        raise Lost(f"the connection was lost during the call: {self._reason}", upstream=self.upstream)
+
+    async def notify(self, method: str, params: Params | None, *, headers: Mapping[str, str] | None = None) -> None:
+        """Send a notification; see ``Link.notify``."""
+        self._check_open()
+        await self._send(written(envelope.notification, method, params), headers)
+
+    def die(self, reason: str) -> None:
+        """The link is of no more use. The first reason holds."""
+        if self._reason is None:
+            self._reason = reason
+            self._dead.set()
+
+    async def leave(self) -> None:
+        """Nobody uses the link any more: end the calls under way, then the session."""
+        self.die("Manifold closed it")
+        with anyio.CancelScope(shield=True):
+            for scope in self._under_way:
+                scope.cancel()
+            while self._under_way:  # each leaves as soon as it runs
+                await anyio.lowlevel.checkpoint()
+            await self._client.end_session()
+
+    def _check_open(self) -> None:
+        if self._reason is not None:
+            raise ConnectFailed(f"the connection is gone: {self._reason}", upstream=self.upstream)
+
+    def _cancels_by_notification(self, method: str, headers: Mapping[str, str] | None) -> bool:
+        """In the modern era closing the response is enough. A probe is known by its headers: nothing is agreed yet."""
+        modern = not self._handshake or (headers is not None and METHOD in headers)
+        return method != _OPENING and not modern
+
+    async def _answer(
+        self, response: aiohttp.ClientResponse, number: int, method: str, back: Backchannel | None
+    ) -> Message:
+        """Read the answer to request ``number`` from the response to its POST."""
+        try:
+            await self._check_status(response)
+            if method == _OPENING:
+                self._client.session_id = response.headers.get(SESSION)
+
+            async def take(item: Any) -> Message | None:
+                return await self._inbox.take(item, number, back)
+
+            if content_type(response) == EVENTS:
+                resumable = self._handshake
+                answer, response = await answer_in_stream(self._client, response, take, resumable=resumable)
+            else:
+                answer = await self._answer_in_json(response, take)
+        except BaseException:
+            response.close()
+            raise
+        self._finish(response)
+        return answer
+
+    async def _answer_in_json(self, response: aiohttp.ClientResponse, take: Take) -> Message:
+        kind = content_type(response)
+        if not (kind.startswith("application/") and "json" in kind):
+            raise ProtocolFault(
+                f"the answer has the type {kind or 'none'}, neither JSON nor an event stream", upstream=self.upstream
+            )
+        for item in envelope.read(await self._client.body(response, self._client.max_message)):
+            if (answer := await take(item)) is not None:
+                return answer
+        raise ProtocolFault("the response does not have the answer", upstream=self.upstream)
+
+    async def _send(self, frame: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Send what needs no answer: a notification, or our own answer to a question."""
+        response = await self._client.post(frame, headers)
+        await self._check_status(response, needs_answer=False)
+        self._finish(response)
+
+    async def _check_status(self, response: aiohttp.ClientResponse, *, needs_answer: bool = True) -> None:
+        """Raise what the status of a response means, unless it means that all is well."""
+        if response.status == HTTPStatus.OK:
+            return
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+            error = await self._client.refusal(response)
+            if isinstance(error, SessionGone):
+                self.die(error.message)
+            raise error
+        if needs_answer:
+            raise ProtocolFault(f"HTTP {response.status} is no answer to a request", upstream=self.upstream)
+
+    def _finish(self, response: aiohttp.ClientResponse) -> None:
+        """Give the connection back. After an event stream its end mark is usually still on the way: nobody waits."""
+        if response.content.at_eof():
+            response.release()
+        elif self._reason is None:
+            self._tasks.start_soon(self._client.drain, response)
+        else:
+            response.close()
+
+    async def _tell_cancelled(self, number: int) -> None:
+        with anyio.move_on_after(TELL_TIMEOUT):
+            try:
+                await self.notify(CANCELLED, cancellation(number))
+            except UpstreamError as error:
+                self.log.debug("link.cancel.undeliverable", reason=error.message)

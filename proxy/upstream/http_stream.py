@@ -1,0 +1,164 @@
+"""Event streams over HTTP that outlive their connection: answers that are resumed, and the stream for all else."""
+
+import random
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+import anyio
+import structlog
+
+from proxy.errors import AuthRequired, Lost, ProtocolFault, Rejected, SessionGone, UpstreamError
+from proxy.service.backoff import BackoffPolicy, full_jitter
+from proxy.upstream.client import EVENTS, HttpClient, content_type
+from proxy.upstream.events import Events
+from proxy.upstream.http_errors import HttpFailed, lost
+from proxy.wire.envelope import Malformed, Message
+from proxy.wire.lines import Oversized
+
+Take = Callable[[Message | Malformed | Oversized], Awaitable[Message | None]]
+"""Takes one message; returns it if it is the answer that is waited for."""
+
+_MAX_RESUMES: Final = 5
+"""Attempts in a row to resume an answer without getting one event further."""
+_FIRST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 30.0
+_SHORTEST_WAIT: Final = 0.05
+_RECONNECT: Final = BackoffPolicy(base=_FIRST_WAIT, cap=_LONGEST_WAIT)
+_BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError)
+
+log = structlog.get_logger(__name__)
+
+
+class Stream:
+    """A stream of events, over as many connections as it takes."""
+
+    def __init__(self, client: HttpClient, take: Take) -> None:
+        self._client = client
+        self._take = take
+        self.last_id = ""
+        """The id to resume after; empty while the server gave none."""
+        self.retry: float | None = None
+        """How long the server wants us to wait before resuming, in seconds, if it said so."""
+        self.advanced = False
+        """Whether the last connection brought anything."""
+        self.broken: Exception | None = None
+        """How the last connection broke; None when it ended properly."""
+
+    async def read(self, response: aiohttp.ClientResponse) -> Message | None:
+        """Read one connection until the answer comes (the response is left open) or until its end (it is closed)."""
+        events = Events(response, self._client.max_message)
+        self.broken, self.advanced = None, False
+        try:
+            answer = await self._until_answer(events)
+        except BaseException:
+            response.close()
+            raise
+        if answer is None:
+            response.close()
+            self.last_id = events.last_id or self.last_id
+            self.retry = events.retry if events.retry is not None else self.retry
+        return answer
+
+    async def reopen(self) -> aiohttp.ClientResponse:
+        """Connect by GET, to go on after the last event if there was one with an id.
+
+        Raises:
+            UpstreamError: refused, unreachable, or no event stream.
+        """
+        response = await self._client.get(self.last_id)
+        if response.status != HTTPStatus.OK:
+            raise await self._client.refusal(response)
+        if (kind := content_type(response)) != EVENTS:
+            response.close()
+            raise ProtocolFault(f"a GET was answered with {kind or 'no type'}", upstream=self._client.upstream)
+        return response
+
+    async def _until_answer(self, events: Events) -> Message | None:
+        while True:
+            try:
+                messages = await events.messages()
+            except _BROKEN as error:
+                self.broken = error
+                return None
+            if messages is None:
+                return None
+            self.advanced = True
+            for message in messages:
+                if (answer := await self._take(message)) is not None:
+                    return answer
+
+
+async def answer_in_stream(
+    client: HttpClient, response: aiohttp.ClientResponse, take: Take, *, resumable: bool
+) -> tuple[Message, aiohttp.ClientResponse]:
+    """Read the event stream that answers a POST, on new connections if need be.
+
+    Returns the answer, and the response that still has to be finished.
+
+    Raises:
+        Lost: the stream ended without the answer and cannot be resumed.
+        UpstreamError: what ``take`` raises.
+    """
+    stream = Stream(client, take)
+    failures = 0
+    while (answer := await stream.read(response)) is None:
+        failures = 0 if stream.advanced else failures + 1
+        if not resumable or not stream.last_id or failures > _MAX_RESUMES:
+            raise _broken_off(client, stream)
+        log.debug("link.answer.resuming", upstream=client.upstream, failures=failures)
+        await anyio.sleep(_wait(stream, failures))
+        response, failures = await _resume(stream, failures)
+    return answer, response
+
+
+async def _resume(stream: Stream, failures: int) -> tuple[aiohttp.ClientResponse, int]:
+    while True:
+        try:
+            return await stream.reopen(), failures
+        except UpstreamError as error:
+            failures += 1
+            if failures > _MAX_RESUMES or not _may_pass(error):
+                # Whatever the refusal says of itself: the call was sent long ago.
+                text = f"the answer broke off and cannot be resumed: {error.message}"
+                raise Lost(text, upstream=error.upstream) from error
+        await anyio.sleep(_wait(stream, failures))
+
+
+async def keep_listening(client: HttpClient, take: Take, die: Callable[[str], None]) -> None:
+    """Keep the GET stream of a handshake-era server open; give up when the server has none to offer."""
+    stream = Stream(client, take)
+    failures = 0
+    while True:
+        try:
+            await stream.read(await stream.reopen())
+            failures = 0 if stream.advanced else failures + 1
+        except SessionGone as error:
+            die(error.message)
+            return
+        except UpstreamError as error:
+            if not _may_pass(error):
+                level = log.info if isinstance(error, AuthRequired) else log.debug
+                level("link.stream.refused", upstream=client.upstream, reason=error.message)
+                return
+            failures += 1
+        await anyio.sleep(_wait(stream, failures))
+
+
+def _may_pass(error: UpstreamError) -> bool:
+    """Whether trying again later makes sense."""
+    final = isinstance(error, Rejected | ProtocolFault | AuthRequired | SessionGone)
+    return not final and not (isinstance(error, HttpFailed) and error.status == HTTPStatus.NOT_IMPLEMENTED)
+
+
+def _wait(stream: Stream, failures: int) -> float:
+    jitter = full_jitter(failures, _RECONNECT, random.random) if failures else 0.0
+    asked = _FIRST_WAIT if stream.retry is None and not failures else stream.retry or 0.0
+    return max(_SHORTEST_WAIT, min(_LONGEST_WAIT, max(asked, jitter)))
+
+
+def _broken_off(client: HttpClient, stream: Stream) -> Lost:
+    if stream.broken is not None:
+        return lost(stream.broken, client.upstream)
+    return Lost("the connection was lost during the call: the stream ended without an answer", upstream=client.upstream)

@@ -1,0 +1,20 @@
+"""What makes an upstream the same server as before: its last-known listing is worth something only while this holds."""
+
+import json
+
+from proxy.config.model import UpstreamConfig
+
+
+def identity_of(config: UpstreamConfig) -> str:
+    """A text that differs whenever another server may answer. Names of secrets are in it, their values are not."""
+    return json.dumps(
+        {
+            "type": config.type.value,
+            "command": config.command,
+            "args": config.args,
+            "cwd": config.cwd,
+            "endpoints": config.endpoints,
+            "env": sorted(config.env),
+            "headers": sorted(config.headers),
+        }
+    )

@@ -1,0 +1,86 @@
+"""What a session does with what its upstream says outside any request of ours.
+
+On HTTP everything that belongs to a call comes on the call's own stream, and the link delivers it. A pipe has one
+stream for everything, so who is meant can only follow from who is there: if all calls in flight are one downstream's,
+it is that one; otherwise nobody is guessed at, because a guess could show one person's data to another.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from proxy.errors import METHOD_NOT_FOUND, Rejected
+from proxy.model import Backchannel, Call, Json, Params
+
+_LOG: Final = "notifications/message"
+
+Heard = Callable[[str, Params | None], None]
+
+
+class SessionIncoming:
+    """The listener of one session's link.
+
+    Args:
+        name: the upstream.
+        heard: takes every notification that belongs to no call.
+    """
+
+    def __init__(self, name: str, heard: Heard) -> None:
+        self._name = name
+        self._heard = heard
+        self._calls: dict[int, Call] = {}
+
+    @contextmanager
+    def during(self, call: Call) -> Iterator[None]:
+        """While the block runs, the call is in flight."""
+        key = id(call)
+        self._calls[key] = call
+        try:
+            yield
+        finally:
+            self._calls.pop(key, None)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return len(self._calls)
+
+    def notification(self, method: str, params: Params | None) -> None:
+        """Pass it on, in wire order."""
+        self._heard(method, params)
+
+    async def request(self, method: str, params: Params | None) -> Json:
+        """Put a question to the one downstream that it can be for.
+
+        Raises:
+            Rejected: there is no such downstream, or its own refusal.
+        """
+        back = self._only_one(method)
+        return await back.ask(method, params)
+
+    def owner(self, method: str) -> Backchannel | None:
+        """Whose a notification is that names no request: the one downstream's that has calls in flight, or nobody's."""
+        if method != _LOG:
+            return None
+        asking = [call for call in self._calls.values() if call.back is not None]
+        return asking[-1].back if asking and len({_who(call) for call in asking}) == 1 else None
+
+    def _only_one(self, method: str) -> Backchannel:
+        asking = [call for call in self._calls.values() if call.back is not None]
+        if not asking:
+            raise self._refusal(f"{method}: no client is waiting for this server, so there is nobody to ask")
+        if len({_who(call) for call in asking}) > 1:
+            raise self._refusal(
+                f"{method}: {len(asking)} calls of several clients are in flight on this connection, and the question "
+                "does not say which it belongs to. `session: client` gives each client a connection of its own."
+            )
+        back = asking[-1].back
+        assert back is not None  # noqa: S101 - filtered above
+        return back
+
+    def _refusal(self, message: str) -> Rejected:
+        return Rejected(METHOD_NOT_FOUND, message, upstream=self._name)
+
+
+def _who(call: Call) -> object:
+    return call.caller.session or id(call)

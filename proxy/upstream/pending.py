@@ -1,0 +1,117 @@
+"""A request under way: its answer, and what is said about it meanwhile."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+from proxy.errors import ProtocolFault, Rejected, UpstreamError
+from proxy.model import Backchannel, Params, Reply
+from proxy.wire.envelope import Id, Kind, Message, integral
+
+PROGRESS: Final = "notifications/progress"
+CANCELLED: Final = "notifications/cancelled"
+
+TELL_TIMEOUT: Final = 2.0
+"""How long, in seconds, we try to tell an upstream that we no longer wait for something."""
+
+_MAX_WAITING: Final = 1024
+"""Notifications of one call that may wait for a slow downstream; the oldest give way."""
+
+
+class Pending:
+    """A request on a stream that somebody else reads.
+
+    The reader calls ``deliver`` and ``resolve`` and never waits; the task that made the request does everything that
+    takes time, in ``outcome``. So a slow downstream slows down nobody else, and no call needs a task of its own.
+    """
+
+    __slots__ = ("_box", "_outcome", "_wake", "back", "method")
+
+    def __init__(self, method: str, back: Backchannel | None) -> None:
+        self.method = method
+        self.back = back
+        self._box: deque[tuple[str, Params | None]] | None = None
+        self._outcome: Message | UpstreamError | None = None
+        self._wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def open(self) -> bool:
+        """Whether the answer is still to come."""
+        return self._outcome is None
+
+    def resolve(self, outcome: Message | UpstreamError) -> None:
+        """The request has its answer, or never will. The first outcome holds."""
+        if self._outcome is None:
+            self._outcome = outcome
+            self._ring()
+
+    def deliver(self, method: str, params: Params | None) -> None:
+        """A notification that belongs to this request."""
+        if self.back is not None and self._outcome is None:
+            if self._box is None:
+                self._box = deque(maxlen=_MAX_WAITING)
+            self._box.append((method, params))
+            self._ring()
+
+    async def outcome(self) -> Message:
+        """Wait for the answer, passing notifications on to the downstream in their order, all before the answer.
+
+        Raises:
+            UpstreamError: what ``resolve`` was given.
+        """
+        while self._outcome is None or self._box:
+            if not self._box:
+                await self._wake
+                self._wake = self._wake.get_loop().create_future()
+            while self._box and self.back is not None:
+                await self.back.notify(*self._box.popleft())
+        if isinstance(self._outcome, UpstreamError):
+            raise self._outcome
+        return self._outcome
+
+    def _ring(self) -> None:
+        if not self._wake.done():
+            self._wake.set_result(None)
+
+
+def with_token(params: Params | None, token: int) -> dict[str, Any]:
+    """A copy of params that asks for progress under a token of ours."""
+    copy = dict(params) if params else {}
+    meta = copy.get("_meta")
+    copy["_meta"] = {**meta, "progressToken": token} if isinstance(meta, Mapping) else {"progressToken": token}
+    return copy
+
+
+def own_number(value: object) -> int | None:
+    """A request id or progress token of ours as a peer echoes it; some turn numbers into texts."""
+    number = integral(value)
+    if isinstance(number, str):
+        return int(number) if number.isdecimal() and number.isascii() else None
+    return number
+
+
+def reply_of(message: Message, upstream: str) -> Reply:
+    """The reply in an answer.
+
+    Raises:
+        Rejected: the answer is an error.
+    """
+    if message.error and message.kind is Kind.ERROR:
+        fault = message.fault
+        raise Rejected(fault.code, fault.message, fault.data, upstream=upstream)
+    return Reply(message.result)
+
+
+def too_large(upstream: str, size: int, limit: int) -> ProtocolFault:
+    """The fault of an answer over ``max_message``."""
+    return ProtocolFault(
+        f"the answer has {size} bytes, more than the {limit} allowed",
+        upstream=upstream,
+        hint="Raise max_message of this upstream if such answers are wanted.",
+    )
+
+
+def cancellation(number: Id) -> dict[str, Any]:
+    """The params of ``notifications/cancelled`` for a request of ours."""
+    return {"requestId": number, "reason": "the caller no longer waits for it"}

@@ -1,0 +1,203 @@
+"""The sessions of one upstream besides its first: one for each era, circle of sharers and set of client capabilities.
+
+An upstream must be told exactly what a downstream can do, and on the handshake wire it is told once, at the start of a
+session. So downstreams with different capabilities cannot share one; those with the same can, unless the configuration
+says otherwise (``session: agent`` or ``client``).
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from proxy.config.model import EraChoice, Scope, UpstreamConfig
+from proxy.errors import ConnectFailed, ProtocolFault, QueueFull, Rejected, UpstreamError
+from proxy.model import Caller, Era, Params
+from proxy.service.clock import Clock
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.connect import connected, start_limit
+from proxy.upstream.groups import collapsed
+from proxy.upstream.incoming import Heard
+from proxy.upstream.negotiate import Offer
+from proxy.upstream.session import Session
+
+log = structlog.get_logger(__name__)
+
+TTL: Final = 300.0
+"""Seconds after its last call in which an extra session is closed."""
+MAX_SESSIONS: Final = 64
+"""Extra sessions of one upstream; of more, the one that was idle longest is closed."""
+
+_RELAYED: Final = ("roots", "sampling", "elicitation")
+"""Client capabilities which Manifold can carry between the eras and therefore passes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """What a session is for."""
+
+    era: Era
+    circle: str | None = None
+    """Who shares it: None everybody, otherwise an agent or one downstream."""
+    capabilities: str = "{}"
+    """The client capabilities, as canonical JSON."""
+
+
+def key_for(caller: Caller, era: Era, scope: Scope) -> SessionKey:
+    """The key of the session that a caller needs."""
+    if era is Era.MODERN:
+        return SessionKey(era)  # capabilities ride in each request, and there is no state to share
+    circle = None
+    if scope is Scope.AGENT:
+        circle = f"agent {caller.agent or ''}"
+    elif scope is Scope.CLIENT and caller.session is not None:
+        circle = f"client {caller.session}"
+    return SessionKey(era, circle, caller.told)
+
+
+def relayed(capabilities: Params) -> dict[str, Any]:
+    """Those of a downstream's capabilities that Manifold can really serve to an upstream."""
+    return {name: capabilities[name] for name in _RELAYED if isinstance(capabilities.get(name), Mapping)}
+
+
+def canonical(capabilities: Params) -> str:
+    """Capabilities as one text that is equal for equal ones."""
+    return json.dumps(relayed(capabilities), sort_keys=True)
+
+
+@dataclass(eq=False, slots=True)
+class _Extra:
+    key: SessionKey
+    attempt: Attempt = field(default_factory=Attempt)
+    session: Session | None = None
+    over: anyio.Event = field(default_factory=anyio.Event)
+    used: float = 0.0
+
+
+class SessionPool:
+    """Opens extra sessions when they are needed, each owned by a task of its own.
+
+    Args:
+        name: the upstream.
+        config: how to reach it.
+        heard: takes notifications that belong to no call.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, name: str, config: UpstreamConfig, heard: Heard, clock: Clock) -> None:
+        self._name = name
+        self._config = config
+        self._heard = heard
+        self._clock = clock
+        self._extras: dict[SessionKey, _Extra] = {}
+        self._tasks: TaskGroup | None = None
+        self.refused: set[Era] = set()
+        """Eras that the upstream turned out not to speak."""
+
+    def __iter__(self) -> Iterator[Session]:
+        return (extra.session for extra in tuple(self._extras.values()) if extra.session is not None)
+
+    def __len__(self) -> int:
+        return len(self._extras)
+
+    def told(self, capabilities: str) -> list[Session]:
+        """The live sessions that were told of exactly these client capabilities."""
+        found = (extra for extra in tuple(self._extras.values()) if extra.key.capabilities == capabilities)
+        return [extra.session for extra in found if extra.session is not None]
+
+    def open(self, tasks: TaskGroup) -> Callable[[], None]:
+        """Sessions may be opened in this task group from now on; the returned function forgets them all."""
+        self._tasks = tasks
+
+        def close() -> None:
+            self._tasks = None
+            for extra in self._extras.values():
+                extra.attempt.fail(ConnectFailed("its connection was closed", upstream=self._name))
+                extra.over.set()
+            self._extras.clear()
+
+        return close
+
+    async def session(self, key: SessionKey) -> Session:
+        """The session for a key; opened if it is not there.
+
+        Raises:
+            UpstreamError: it cannot be opened.
+        """
+        extra = self._extras.get(key)
+        if extra is not None and extra.session is not None and extra.session.link.closed is not None:
+            self._drop(extra)
+            extra = None
+        if extra is None:
+            extra = self._start(key)
+        extra.used = self._clock.now()
+        return await extra.attempt.session()
+
+    def expire(self, session: Session) -> bool:
+        """Give up a session, if it is one of these."""
+        for extra in tuple(self._extras.values()):
+            if extra.session is session:
+                self._drop(extra)
+                return True
+        return False
+
+    def _start(self, key: SessionKey) -> _Extra:
+        if self._tasks is None:
+            raise ConnectFailed("it is not connected", upstream=self._name)
+        if len(self._extras) >= MAX_SESSIONS:
+            self._make_room()
+        extra = self._extras[key] = _Extra(key, used=self._clock.now())
+        self._tasks.start_soon(self._own, extra)
+        return extra
+
+    def _make_room(self) -> None:
+        idle = [extra for extra in self._extras.values() if extra.session is not None and not extra.session.in_flight]
+        if not idle:
+            raise QueueFull(f"all of its {MAX_SESSIONS} extra sessions are busy", upstream=self._name)
+        self._drop(min(idle, key=lambda extra: extra.used))
+
+    def _drop(self, extra: _Extra) -> None:
+        if self._extras.get(extra.key) is extra:
+            del self._extras[extra.key]
+        extra.over.set()
+
+    async def _own(self, extra: _Extra) -> None:
+        choice = EraChoice(extra.key.era.value)
+        offer = Offer(choice, told=extra.key.capabilities)
+        try:
+            with collapsed():
+                async with connected(self._name, self._config, self._heard, offer) as session:
+                    with start_limit(self._config):
+                        await session.open()
+                    extra.session = session
+                    extra.attempt.succeed(session)
+                    log.debug("upstream.session.opened", upstream=self._name, capabilities=extra.key.capabilities)
+                    await self._until_over(extra, session)
+        except UpstreamError as error:
+            error.upstream = error.upstream or self._name
+            if extra.session is None and isinstance(error, Rejected | ProtocolFault):
+                self.refused.add(extra.key.era)
+            extra.attempt.fail(error)
+        finally:
+            self._drop(extra)
+            extra.attempt.fail(ConnectFailed("its connection was closed", upstream=self._name))
+
+    async def _until_over(self, extra: _Extra, session: Session) -> None:
+        async def watch() -> None:
+            await session.link.wait_closed()
+            extra.over.set()
+
+        async def age() -> None:
+            while session.in_flight or (left := extra.used + TTL - self._clock.now()) > 0:
+                await self._clock.sleep(TTL / 10 if session.in_flight else left)
+            self._drop(extra)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            tasks.start_soon(age)
+            await extra.over.wait()
+            tasks.cancel_scope.cancel()

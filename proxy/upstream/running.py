@@ -1,0 +1,131 @@
+"""One upstream with its tower and its supervisor's task: it takes over a name, serves, and hands over."""
+
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from proxy.config.model import UpstreamConfig
+from proxy.model import Call, Listing, Params, Reply, StatusEvent
+from proxy.upstream.stack import build
+from proxy.upstream.standing import Hooks
+from proxy.upstream.upstream import Upstream
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Calls:
+    under_way: int = 0
+    none: anyio.Event | None = None
+    """Set when the last one ends; made by whoever waits for that."""
+
+
+class Running:
+    """An upstream on its way through the registry.
+
+    It is heard from ``speak`` until ``hush``: neither a successor that is still getting ready nor one that finishes its
+    last calls says anything about the upstream of its name.
+
+    Args:
+        name: the upstream.
+        config: its configuration.
+        hooks: who hears of it.
+        known: its last-known listing.
+    """
+
+    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, known: Listing | None) -> None:
+        self.upstream = Upstream(name, config, hooks=Hooks(self._status, self._listed, self._notified), known=known)
+        self.listed = anyio.Event()
+        """Set when it has been connected and listed for the first time."""
+        self.started = False
+        self._hooks = hooks
+        self._silent = True
+        self._tower = build(self.upstream.request, config)
+        self._calls = _Calls()
+        self._scope = anyio.CancelScope()
+        self._done = anyio.Event()
+
+    @property
+    def name(self) -> str:
+        """The upstream's name."""
+        return self.upstream.name
+
+    @property
+    def calls(self) -> int:
+        """How many calls are under way, those that wait in the tower included."""
+        return self._calls.under_way
+
+    async def serve(self, call: Call) -> Reply:
+        """Send a call through the tower. Raises what the tower raises."""
+        calls = self._calls
+        calls.under_way += 1
+        try:
+            return await self._tower(call)
+        finally:
+            calls.under_way -= 1
+            if calls.none is not None and not calls.under_way:
+                calls.none.set()
+                calls.none = None
+
+    async def run(self) -> None:
+        """Run the supervisor until ``stop``. Raises nothing but cancellation."""
+        try:
+            with self._scope:
+                await self.upstream.run()
+        except Exception:
+            # A fault of ours in one supervisor must not end the others.
+            log.exception("upstream.supervisor.failed", upstream=self.name)
+        finally:
+            self._done.set()
+
+    def retune(self, config: UpstreamConfig) -> None:
+        """Go over to a configuration that needs no other link. Calls under way keep the limits they began with."""
+        self.upstream.config = config
+        self._tower = build(self.upstream.request, config)
+        if not config.lazy:
+            self.upstream.start()
+
+    def speak(self) -> None:
+        """From now on it is heard."""
+        self._silent = False
+
+    def hush(self) -> None:
+        """From now on it is not heard any more."""
+        self._silent = True
+
+    async def settle(self) -> None:
+        """Wait until it serves, or its grace is over; not for one that starts only when it is needed."""
+        if not self.upstream.config.lazy:
+            with anyio.move_on_after(self.upstream.config.first_list_grace):
+                await self.listed.wait()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until all calls have ended, at most some seconds."""
+        with anyio.move_on_after(seconds):
+            while self._calls.under_way:
+                self._calls.none = self._calls.none or anyio.Event()
+                await self._calls.none.wait()
+
+    async def stop(self) -> None:
+        """End it: calls that are still under way fail, and no process or connection is left. Bounded by its link."""
+        if self.calls:
+            log.warning("upstream.drain.cut", upstream=self.name, calls=self.calls)
+        await self.upstream.drain(0)
+        self._scope.cancel()
+        if self.started:
+            with anyio.CancelScope(shield=True):
+                await self._done.wait()
+
+    def _status(self, event: StatusEvent) -> None:
+        if not self._silent:
+            self._hooks.status(event)
+
+    def _listed(self, name: str, listing: Listing) -> None:
+        self.listed.set()
+        if not self._silent:
+            self._hooks.listing(name, listing)
+
+    def _notified(self, name: str, method: str, params: Params | None) -> None:
+        if not self._silent:
+            self._hooks.notification(name, method, params)

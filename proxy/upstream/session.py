@@ -1,0 +1,213 @@
+"""A session: a link after negotiation. It knows its era, and dresses each request for it."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import anyio
+import msgspec
+import structlog
+
+from proxy.errors import METHOD_NOT_FOUND, ProtocolFault, Rejected
+from proxy.model import CONNECTION_META, META_LOG_LEVEL, Call, Era, Json, Listing, Params, Reply
+from proxy.upstream.incoming import SessionIncoming
+from proxy.upstream.link import Link
+from proxy.upstream.negotiate import Negotiated, envelope, modern_headers
+from proxy.wire.headers import NAME, name_value
+
+log = structlog.get_logger(__name__)
+
+MAX_PAGES: Final = 1000
+"""Pages after which a list is taken to have no end."""
+
+LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+"""Log levels, the most verbose first (spec, logging)."""
+
+_LISTS: Final = (
+    # method, key of the result, capability that promises it
+    ("tools/list", "tools", "tools"),
+    ("resources/list", "resources", "resources"),
+    ("resources/templates/list", "resourceTemplates", "resources"),
+    ("prompts/list", "prompts", "prompts"),
+)
+
+
+class Session:
+    """One conversation with an upstream. Shared by everybody who may share it; state is only what was negotiated."""
+
+    def __init__(self, name: str, link: Link, negotiated: Negotiated, incoming: SessionIncoming) -> None:
+        self.name = name
+        self.link = link
+        self.negotiated = negotiated
+        self._incoming = incoming
+        self._level: str | None = None
+
+    @property
+    def era(self) -> Era:
+        """The era this session speaks."""
+        return self.negotiated.era
+
+    @property
+    def version(self) -> str:
+        """The protocol revision this session speaks."""
+        return self.negotiated.version
+
+    async def open(self) -> None:
+        """Start what a session of its era needs: the stream on which an HTTP server speaks on its own."""
+        if self.era is Era.HANDSHAKE:
+            self.link.listen()
+
+    async def request(self, call: Call) -> Reply:
+        """Send a call and return the upstream's raw answer.
+
+        Raises:
+            UpstreamError: as ``Link.request`` does.
+        """
+        try:
+            if self.era is Era.MODERN:
+                params, headers = self._modern(call)
+                reply = await self.link.request(call.method, params, back=call.back, headers=headers)
+                reply.era = Era.MODERN
+                return reply
+            await self._tell_level(call)
+            with self._incoming.during(call):
+                return await self.link.request(call.method, plain(call.params), back=call.back, headers=call.headers)
+        except Rejected as error:
+            error.era = self.era
+            raise
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of the handshake era are under way."""
+        return self._incoming.in_flight
+
+    def _log_level(self, call: Call) -> str | None:
+        """The level for a modern request. A handshake downstream hears everything until it says otherwise."""
+        if call.caller.log_level is not None or call.caller.era is Era.MODERN or call.back is None:
+            return call.caller.log_level
+        return LEVELS[0] if "logging" in self.negotiated.capabilities else None
+
+    async def _tell_level(self, call: Call) -> None:
+        """Have a handshake upstream log at the most verbose level in use; each downstream's own filter is ours."""
+        wanted = call.caller.log_level
+        if wanted is None or wanted not in LEVELS or "logging" not in self.negotiated.capabilities:
+            return
+        if self._level is None or LEVELS.index(wanted) < LEVELS.index(self._level):
+            self._level = wanted
+            try:
+                await self.link.request("logging/setLevel", {"level": wanted})
+            except Rejected as error:
+                log.info("upstream.log_level.refused", upstream=self.name, code=error.jsonrpc)
+
+    def _modern(self, call: Call) -> tuple[Params, Mapping[str, str]]:
+        params = dict(call.params or {})
+        caller = call.caller
+        told = caller.capabilities if caller.era is Era.MODERN else msgspec.json.decode(caller.told)
+        meta = {**_own_meta(params.get("_meta")), **envelope(told, version=self.version)}
+        if (level := self._log_level(call)) is not None:
+            meta[META_LOG_LEVEL] = level
+        params["_meta"] = meta
+        headers = modern_headers(call.method, self.version)
+        if (name := name_value(call.method, params)) is not None:
+            headers[NAME] = name
+        if call.headers:
+            headers.update(call.headers)
+        return params, headers
+
+    async def notify(self, method: str, params: Params | None = None) -> None:
+        """Send a notification of the handshake era; the modern era has none for servers but cancellation."""
+        if self.era is Era.HANDSHAKE:
+            await self.link.notify(method, params)
+
+    async def check(self) -> None:
+        """Ask for a sign of life on the session as it is: ``ping``, or ``server/discover`` in the modern era.
+
+        Raises:
+            UpstreamError: there was none. A refusal is a sign of life.
+        """
+        method = "ping" if self.era is Era.HANDSHAKE else "server/discover"
+        try:
+            await self.request(Call(self.name, method))
+        except Rejected as error:
+            log.debug("upstream.health.refused", upstream=self.name, method=method, code=error.jsonrpc)
+
+    async def list_all(self) -> Listing:
+        """Collect everything the upstream offers, all pages of all lists at once.
+
+        A list that the upstream promises but refuses to give counts as empty and is reported in the log; it must not
+        cost the other lists.
+
+        Raises:
+            UpstreamError: the link failed meanwhile.
+        """
+        found: dict[str, list[Params]] = {}
+        hints: list[tuple[int | None, bool]] = []
+
+        async def collect(method: str, key: str) -> None:
+            entries = found[key] = []
+            try:
+                async for page in self._pages(method):
+                    entries.extend(page.get(key) or ())
+                    hints.append((_ttl(page), page.get("cacheScope") == "private"))
+            except Rejected as error:
+                level = log.debug if error.jsonrpc == METHOD_NOT_FOUND else log.warning
+                level("upstream.list.refused", upstream=self.name, method=method, code=error.jsonrpc)
+
+        async with anyio.create_task_group() as tasks:
+            for method, key, capability in _LISTS:
+                if self.negotiated.capabilities.get(capability) is not None:
+                    tasks.start_soon(collect, method, key)
+        return self._listing(found, hints)
+
+    def _listing(self, found: dict[str, list[Params]], hints: list[tuple[int | None, bool]]) -> Listing:
+        ttls = [ttl for ttl, _ in hints if ttl is not None]
+        return Listing(
+            tools=tuple(found.get("tools", ())),
+            resources=tuple(found.get("resources", ())),
+            templates=tuple(found.get("resourceTemplates", ())),
+            prompts=tuple(found.get("prompts", ())),
+            capabilities=self.negotiated.capabilities,
+            server_info=self.negotiated.server_info,
+            instructions=self.negotiated.instructions,
+            version=self.version,
+            ttl_ms=min(ttls) if ttls else None,
+            private=any(private for _, private in hints),
+        )
+
+    async def _pages(self, method: str) -> AsyncIterator[Params]:
+        """Yield the pages of a list; ``""`` is a cursor like any other (spec, pagination)."""
+        cursor: Json = None
+        seen: set[str] = set()
+        for _ in range(MAX_PAGES):
+            params = {} if cursor is None else {"cursor": cursor}
+            page = (await self.request(Call(self.name, method, params))).result
+            if not isinstance(page, Mapping):
+                raise ProtocolFault(f"answered {method} with no object", upstream=self.name)
+            yield page
+            cursor = page.get("nextCursor")
+            if not isinstance(cursor, str):
+                return
+            if cursor in seen:
+                log.warning("upstream.list.cycle", upstream=self.name, method=method)
+                return
+            seen.add(cursor)
+        log.warning("upstream.list.endless", upstream=self.name, method=method, pages=MAX_PAGES)
+
+
+def plain(params: Params | None) -> Params | None:
+    """Params fit for the handshake wire: without the ``_meta`` keys that belong to a modern connection."""
+    if params is None or not isinstance(meta := params.get("_meta"), Mapping) or CONNECTION_META.isdisjoint(meta):
+        return params
+    rest = _own_meta(meta)
+    out = {key: value for key, value in params.items() if key != "_meta"}
+    return {**out, "_meta": rest} if rest else out
+
+
+def _own_meta(meta: Any) -> dict[str, Any]:
+    if not isinstance(meta, Mapping):
+        return {}
+    return {key: value for key, value in meta.items() if key not in CONNECTION_META}
+
+
+def _ttl(page: Params) -> int | None:
+    value = page.get("ttlMs")
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None

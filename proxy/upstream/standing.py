@@ -1,0 +1,126 @@
+"""How an upstream stands: everything that is true of it now, and telling those who want to know.
+
+Written by its supervisor's task and by the calls that pass through; read by everybody.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+import structlog
+
+from proxy.config.model import UpstreamConfig
+from proxy.errors import UpstreamError
+from proxy.model import Era, Listing, Params, StatusEvent, UpstreamState
+from proxy.service.clock import Clock
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.fresh import Freshness
+from proxy.upstream.lifecycle import Event, step
+from proxy.upstream.pool import SessionKey
+from proxy.upstream.session import Session
+from proxy.upstream.watching import Watched
+
+log = structlog.get_logger(__name__)
+
+NEVER: Final = -1e9
+"""Before any time that the clock tells."""
+
+_LOUD: Final = frozenset({UpstreamState.BACKING_OFF, UpstreamState.ERROR, UpstreamState.AUTH_REQUIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Who hears what becomes of an upstream. Each is called on the event loop and must not block."""
+
+    status: Callable[[StatusEvent], None] = lambda _event: None
+    listing: Callable[[str, Listing], None] = lambda _name, _listing: None
+    notification: Callable[[str, str, Params | None], None] = lambda _name, _method, _params: None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted of an upstream."""
+
+    failures: int = 0
+    """Links in a row that failed or did not last."""
+    failed_at: float = NEVER
+    """When the last attempt failed; NEVER if it did not, or if a link was lost since."""
+    in_flight: int = 0
+    last_used: float = 0.0
+    idle: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the last call in flight ends."""
+
+
+class Standing:
+    """One upstream's state. ``expire`` and ``move`` change it; everything else is plain data."""
+
+    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, clock: Clock) -> None:
+        self.name = name
+        self.config = config
+        self.clock = clock
+        self.state = UpstreamState.IDLE
+        self.reason = "not started"
+        self.listing: Listing | None = None
+        self.error: UpstreamError | None = None
+        self.session: Session | None = None
+        self.first_key = SessionKey(Era.MODERN)
+        """What ``session`` is for."""
+        self.attempt = Attempt()
+        self.wanted = anyio.Event()
+        self.over = anyio.Event()
+        self.over_reason = ""
+        self.settled = anyio.Event()
+        self.tally = Tally()
+        self.fresh = Freshness()
+        self.watched = Watched()
+        self._hooks = hooks
+        self._told: tuple[UpstreamState, str] | None = None
+
+    def expire(self, reason: str) -> None:
+        """Give up the current session; the supervisor makes a new one at once."""
+        if self.session is not None:
+            self.session = None
+            self.attempt = Attempt()
+            self.over_reason = reason
+            self.over.set()
+
+    def publish(self, listing: Listing) -> None:
+        """Take in what the upstream offers now."""
+        self.listing = listing
+        self.fresh.listed(self.clock.now())
+        self._tell(lambda: self._hooks.listing(self.name, listing))
+
+    def heard(self, method: str, params: Params | None) -> None:
+        """The upstream said something that belongs to no call."""
+        if method.endswith("/list_changed"):
+            self.fresh.changed()
+        self._tell(lambda: self._hooks.notification(self.name, method, params))
+
+    def move(self, event: Event, reason: str) -> None:
+        """Something happened: take the step that the lifecycle's table says, and tell of it."""
+        old, self.state = self.state, step(self.state, event)
+        if old is self.state:
+            return
+        self.reason = reason
+        self._log(old, reason)
+        status = StatusEvent(self.name, old, self.state, reason, time.time())
+        self._tell(lambda: self._hooks.status(status))
+
+    def _log(self, old: UpstreamState, reason: str) -> None:
+        level = log.warning if self.state in _LOUD else log.info
+        if self.state is UpstreamState.CONNECTING and old is not UpstreamState.IDLE:
+            level = log.debug  # each attempt; how it ends is what counts
+        elif self.state is not UpstreamState.CONNECTING:
+            if (self.state, reason) == self._told:
+                level = log.debug  # the same as at the last attempt: once is enough for a log
+            self._told = (self.state, reason)
+        level("upstream.state", upstream=self.name, old=old.value, new=self.state.value, reason=reason)
+
+    def _tell(self, hook: Callable[[], None]) -> None:
+        try:
+            hook()
+        except Exception:
+            # A listener's fault is not the upstream's: report it and go on.
+            log.exception("upstream.hook.failed", upstream=self.name)

@@ -1,0 +1,201 @@
+"""The supervisor of one upstream: the only task that opens, serves and closes its link.
+
+It drives the lifecycle's table with what happens: connect, serve, reconnect with backoff, rest when nobody needs the
+upstream. Everybody else talks to ``Upstream`` and waits for attempts; nobody else opens or closes anything.
+"""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+import structlog
+
+from proxy.errors import AuthRequired, ConnectFailed, Draining, UpstreamError
+from proxy.model import Era, Listing, UpstreamState
+from proxy.service.backoff import BackoffPolicy, full_jitter
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.connect import connected, start_limit
+from proxy.upstream.fresh import keep_fresh, keep_healthy
+from proxy.upstream.groups import collapsed
+from proxy.upstream.lifecycle import Event
+from proxy.upstream.negotiate import Offer
+from proxy.upstream.pool import SessionKey, SessionPool
+from proxy.upstream.session import Session
+from proxy.upstream.standing import NEVER, Standing
+from proxy.upstream.watching import follow
+
+log = structlog.get_logger(__name__)
+
+BACKOFF: Final = BackoffPolicy(base=1.0, cap=60.0)
+STABLE: Final = 10.0
+"""Seconds a link must live for its loss to count as the first, not as the next of a crash loop."""
+CRASH_LOOP: Final = 5
+"""Failures in a row after which the state says error. Attempts go on, at the slowest pace."""
+
+IDLE: Final = "idle"
+"""The reason of an end that is no loss: nobody used the upstream."""
+
+
+class Supervisor:
+    """The owner task of one upstream.
+
+    Args:
+        standing: what it keeps true.
+        pool: the sessions besides the first; they live as long as its link.
+        told: the client capabilities that the first session declares, as canonical JSON.
+    """
+
+    def __init__(self, standing: Standing, pool: SessionPool, told: str = "{}") -> None:
+        self._standing = standing
+        self._pool = pool
+        self._told = told
+        self._remembered: Era | None = None
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+
+    async def run(self) -> None:
+        """Own the link until cancelled: connect, serve, reconnect."""
+        at = self._standing
+        if not at.config.lazy:
+            at.wanted.set()
+        try:
+            while True:
+                await at.wanted.wait()
+                await self._once()
+                await self._pause()
+        finally:
+            at.session = None
+            at.attempt.fail(Draining("was stopped", upstream=at.name))
+            at.settled.set()
+            at.move(Event.STOP, "stopped")
+
+    async def _once(self) -> None:
+        """One life of a link, from opening to loss."""
+        at = self._standing
+        at.move(Event.START, "connecting")
+        began = at.clock.now()
+        alive = False
+        try:
+            with collapsed():
+                async with self._opened() as session:
+                    alive = True
+                    await self._serve(session)
+            self._ended(Event.LOST, at.over_reason, None)
+        except AuthRequired as error:
+            self._ended(Event.AUTH, error.text(), error)
+        except UpstreamError as error:
+            self._ended(Event.LOST if alive else Event.FAILED, error.text(), error)
+        except Exception as error:
+            # A fault of ours: report it and try again, for the calls and for the other upstreams.
+            log.exception("upstream.fault", upstream=at.name)
+            self._ended(Event.LOST if alive else Event.FAILED, f"internal fault: {type(error).__name__}", None)
+        if alive and at.clock.now() - began >= STABLE:
+            at.tally.failures = 0
+
+    def _ended(self, event: Event, reason: str, error: UpstreamError | None) -> None:
+        at = self._standing
+        at.session = None
+        at.error = error or ConnectFailed(reason, upstream=at.name)
+        at.error.upstream = at.name
+        at.tally.failures += 1
+        at.tally.failed_at = NEVER if event is Event.LOST else at.clock.now()
+        if event is Event.FAILED and at.tally.failures >= CRASH_LOOP:
+            event = Event.CRASHING
+        if at.over_reason != IDLE:
+            at.move(event, reason)
+        attempt, at.attempt = at.attempt, Attempt()
+        if event is not Event.LOST:
+            attempt.fail(at.error)
+        elif not attempt.settled:
+            at.attempt = attempt  # whoever waits since the loss waits for the next session
+        at.settled.set()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Session]:
+        at = self._standing
+        offer = Offer(at.config.era, self._remembered, self._told)
+        async with connected(at.name, at.config, at.heard, offer) as session:
+            with start_limit(at.config):
+                await session.open()
+                listing = await session.list_all()
+            self._connected(session, listing)
+            yield session
+
+    def _connected(self, session: Session, listing: Listing) -> None:
+        at = self._standing
+        self._remembered = session.era
+        at.over, at.over_reason = anyio.Event(), ""
+        at.session, at.error = session, None
+        at.first_key = SessionKey(session.era, None, "{}" if session.era is Era.MODERN else self._told)
+        at.tally.failed_at = NEVER
+        at.publish(listing)
+        at.move(Event.CONNECTED, f"{session.era} {session.version}")
+        if at.attempt.settled:
+            at.attempt = Attempt()
+        at.attempt.succeed(session)
+        at.settled.set()
+
+    async def _serve(self, session: Session) -> None:
+        at = self._standing
+        async with anyio.create_task_group() as tasks:
+            forget = self._pool.open(tasks)
+            tasks.start_soon(keep_fresh, at.fresh, at.config.refresh, at.clock, self._relist)
+            tasks.start_soon(follow, session, at.watched, at.heard, at.clock)
+            tasks.start_soon(keep_healthy, session, at.config.health, at.clock, self._unwell)
+            tasks.start_soon(self._watch_idle)
+            tasks.start_soon(self._watch_link, session)
+            await at.over.wait()
+            forget()
+            tasks.cancel_scope.cancel()
+
+    async def _watch_link(self, session: Session) -> None:
+        reason = await session.link.wait_closed()
+        self._standing.over_reason = self._standing.over_reason or reason
+        self._standing.over.set()
+
+    async def _watch_idle(self) -> None:
+        at = self._standing
+        limit = at.config.idle_timeout
+        if limit is None:
+            return
+        at.tally.last_used = at.clock.now()
+        while (left := at.tally.last_used + limit - at.clock.now()) > 0 or at.tally.in_flight:
+            await at.clock.sleep(max(left, 0.05))
+        at.expire(IDLE)
+        at.move(Event.IDLE, f"unused for {limit:g} s")
+
+    async def _relist(self) -> None:
+        at = self._standing
+        if (session := at.session) is None:
+            return
+        try:
+            with collapsed(), anyio.fail_after(at.config.timeout):
+                at.publish(await session.list_all())
+        except (UpstreamError, TimeoutError) as error:
+            # The old listing stays: what was true a moment ago serves better than nothing.
+            log.warning("upstream.refresh.failed", upstream=at.name, error=str(error) or "took too long")
+
+    def _unwell(self, reason: str) -> None:
+        self._standing.expire(f"health check failed: {reason}")
+
+    async def _pause(self) -> None:
+        """Rest until the next attempt is due or somebody needs the upstream."""
+        at = self._standing
+        at.wanted = anyio.Event()
+        if at.over_reason == IDLE:
+            at.over_reason = ""
+            at.tally.failures = 0
+            return
+        if at.state is UpstreamState.AUTH_REQUIRED:
+            return
+        first_loss = at.tally.failures <= 1 and at.tally.failed_at == NEVER
+        delay = 0.0 if first_loss else full_jitter(at.tally.failures, BACKOFF, self._random.random)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._wake_after, delay)
+            await at.wanted.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _wake_after(self, delay: float) -> None:
+        await self._standing.clock.sleep(delay)
+        self._standing.wanted.set()

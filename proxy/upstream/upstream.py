@@ -1,0 +1,284 @@
+"""An upstream as everybody but its supervisor sees it: its state, its last known listing, and ``request``.
+
+A call that finds no session wakes the supervisor and waits for that attempt, so that a restarted server costs time and
+no failed call.
+"""
+
+from typing import Final
+
+import anyio
+import structlog
+
+from proxy.config.model import EraChoice, Transport, UpstreamConfig
+from proxy.errors import ConnectFailed, Draining, Lost, SessionGone, UpstreamError
+from proxy.model import Call, Era, Listing, Reply, Sent, UpstreamState
+from proxy.service.clock import SYSTEM, Clock
+from proxy.upstream.attempt import unavailable
+from proxy.upstream.groups import collapsed
+from proxy.upstream.lifecycle import Event
+from proxy.upstream.pool import SessionKey, SessionPool, key_for
+from proxy.upstream.session import Session
+from proxy.upstream.standing import Hooks, Standing
+from proxy.upstream.supervisor import Supervisor
+from proxy.upstream.watching import Watched
+
+log = structlog.get_logger(__name__)
+
+FAST_FAIL: Final = 1.0
+"""Seconds after a failed attempt in which calls fail at once instead of starting another one."""
+
+
+class Upstream:
+    """One configured server. Run ``run`` in a task group; it ends when that is cancelled.
+
+    Args:
+        name: its key in the configuration.
+        config: how to reach it. May be replaced while it runs by one that needs no other link.
+        hooks: who hears what becomes of it.
+        known: its last known listing.
+        clock: monotonic seconds.
+        told: the client capabilities that its first session declares, as canonical JSON.
+    """
+
+    def __init__(  # noqa: PLR0913 - what an upstream is made of; all but the first two have defaults
+        self,
+        name: str,
+        config: UpstreamConfig,
+        *,
+        hooks: Hooks | None = None,
+        known: Listing | None = None,
+        clock: Clock = SYSTEM,
+        told: str = "{}",
+    ) -> None:
+        self._standing = Standing(name, config, hooks or Hooks(), clock)
+        self._standing.listing = known
+        self._pool = SessionPool(name, config, self._standing.heard, clock)
+        self._supervisor = Supervisor(self._standing, self._pool, told)
+        self._first_wanted: float | None = None
+        self.run = self._supervisor.run
+
+    # -- how it stands -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Its key in the configuration."""
+        return self._standing.name
+
+    @property
+    def config(self) -> UpstreamConfig:
+        """How it is reached, and its limits."""
+        return self._standing.config
+
+    @config.setter
+    def config(self, config: UpstreamConfig) -> None:
+        self._standing.config = config
+
+    @property
+    def state(self) -> UpstreamState:
+        """Where it is in its lifecycle."""
+        return self._standing.state
+
+    @property
+    def reason(self) -> str:
+        """Why it is in that state."""
+        return self._standing.reason
+
+    @property
+    def listing(self) -> Listing | None:
+        """What it offers, as last known; None if that was never known."""
+        return self._standing.listing
+
+    @property
+    def error(self) -> UpstreamError | None:
+        """Why the last attempt failed; None while connected."""
+        return self._standing.error
+
+    @property
+    def session(self) -> Session | None:
+        """The live session, if there is one."""
+        return self._standing.session
+
+    @property
+    def era(self) -> Era | None:
+        """The era it speaks, as far as is known: now, or when it was last listed."""
+        if self.session is not None:
+            return self.session.era
+        return Era.of(self.listing.version) if self.listing is not None and self.listing.version else None
+
+    @property
+    def watched(self) -> Watched:
+        """The resources that somebody is subscribed to."""
+        return self._standing.watched
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the first attempt has ended."""
+        return self._standing.settled.is_set()
+
+    async def settled(self) -> None:
+        """Wait until the first attempt has ended, well or badly."""
+        await self._standing.settled.wait()
+
+    # -- starting and stopping -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Wake the supervisor: connect now if not connected. Never blocks."""
+        self._standing.wanted.set()
+
+    def wanted_since(self, now: float) -> float:
+        """When the upstream was first asked for, in seconds of the clock; ``now`` if that is now."""
+        if self._first_wanted is None:
+            self._first_wanted = now
+        return self._first_wanted
+
+    def expire(self, reason: str) -> None:
+        """Give up the current session; the supervisor makes a new one at once."""
+        self._standing.expire(reason)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new calls and wait, at most ``seconds``, until those in flight have ended."""
+        self._standing.move(Event.DRAIN, "draining")
+        tally = self._standing.tally
+        with anyio.move_on_after(seconds):
+            while tally.in_flight:
+                tally.idle = anyio.Event()
+                await tally.idle.wait()
+
+    async def refresh(self) -> None:
+        """List the upstream again and wait for it.
+
+        Raises:
+            UpstreamError: it cannot be reached.
+        """
+        session = await self._first()
+        with collapsed():
+            self._standing.publish(await session.list_all())
+
+    # -- notifications -------------------------------------------------------------------------------------------------
+
+    async def subscribe(self, uri: str) -> None:
+        """Hear of updates of a resource; counted, so that each subscriber may leave on its own.
+
+        Raises:
+            UpstreamError: the upstream refuses, or cannot be reached.
+        """
+        if self._standing.watched.add(uri):
+            try:
+                session = await self._first()
+                if session.era is Era.HANDSHAKE:
+                    await session.request(Call(self.name, "resources/subscribe", {"uri": uri}))
+            except BaseException:
+                self._standing.watched.remove(uri)
+                raise
+
+    async def unsubscribe(self, uri: str) -> None:
+        """One subscriber has left; with the last one the upstream is told."""
+        last = self._standing.watched.remove(uri)
+        if last and self.session is not None and self.session.era is Era.HANDSHAKE:
+            try:
+                await self.session.request(Call(self.name, "resources/unsubscribe", {"uri": uri}))
+            except UpstreamError as error:
+                log.debug("upstream.unsubscribe.failed", upstream=self.name, error=error.message)
+
+    async def roots_changed(self, told: str) -> None:
+        """Tell the sessions of downstreams with these capabilities that the roots changed."""
+        sessions = self._pool.told(told)
+        if self.session is not None and self._standing.first_key.capabilities == told != "{}":
+            sessions.append(self.session)
+        for session in sessions:
+            try:
+                await session.notify("notifications/roots/list_changed")
+            except UpstreamError as error:
+                log.debug("upstream.notify.failed", upstream=self.name, error=error.message)
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    async def request(self, call: Call) -> Reply:
+        """Send a call; the innermost service of the tower.
+
+        Replayed once on a new session when it provably was not executed, or when executing it again does no harm.
+
+        Raises:
+            UpstreamError: it could not be sent, or was not answered.
+        """
+        tally = self._standing.tally
+        tally.in_flight += 1
+        try:
+            session = await self._live(call)
+            try:
+                return await session.request(call)
+            except (SessionGone, ConnectFailed, Lost) as error:
+                self._given_up(session, error)
+                if error.sent is not Sent.NO and not call.safe:
+                    raise
+            return await (await self._live(call)).request(call)
+        except UpstreamError as error:
+            error.upstream = error.upstream or self.name
+            raise
+        finally:
+            tally.in_flight -= 1
+            tally.last_used = self._standing.clock.now()
+            if not tally.in_flight:
+                tally.idle.set()
+
+    def _given_up(self, session: Session, error: UpstreamError) -> None:
+        # A response stream that broke says nothing about the session; a refused connection or an unknown session does.
+        if self._pool.expire(session):
+            return
+        if session is self.session and (session.link.closed is not None or not isinstance(error, Lost)):
+            self.expire(error.message)
+
+    async def _live(self, call: Call) -> Session:
+        """The session for a call: the first one, or one of its own era, circle and capabilities."""
+        first = await self._first()
+        key = self._key(call, first)
+        if key == self._standing.first_key:
+            return first
+        try:
+            return await self._pool.session(key)
+        except UpstreamError as error:
+            if key.era is first.era or key.era not in self._pool.refused:
+                raise
+            # It serves one era only: from now on the bridge joins the other one to it.
+            log.info("upstream.one_era", upstream=self.name, era=first.era.value, refused=error.message)
+            return first
+
+    def _key(self, call: Call, first: Session) -> SessionKey:
+        caller = call.caller
+        era = first.era
+        if caller.era is not era and caller.era not in self._pool.refused and self._may_change_era(era):
+            era = caller.era
+        return key_for(caller, era, self.config.session)
+
+    def _may_change_era(self, era: Era) -> bool:
+        # A pipe would need a second process for the other era; the bridge does without. And what was negotiated as
+        # handshake has refused the modern era already.
+        remote = self.config.type is not Transport.STDIO
+        return era is Era.MODERN and remote and self.config.era is EraChoice.AUTO
+
+    async def _first(self) -> Session:
+        session = self.session
+        if session is not None:
+            if (reason := session.link.closed) is None:
+                return session
+            self.expire(reason)
+        self._refuse()
+        self.start()
+        with anyio.move_on_after(self.config.timeout):
+            return await self._standing.attempt.session()
+        raise ConnectFailed(
+            f"is still starting after {self.config.timeout:g} s",
+            upstream=self.name,
+            hint="Try again shortly; its tools stay listed meanwhile.",
+        )
+
+    def _refuse(self) -> None:
+        """Fail at once where waiting would be in vain."""
+        at = self._standing
+        if at.state in (UpstreamState.DRAINING, UpstreamState.STOPPED):
+            raise Draining("is being stopped", upstream=self.name)
+        if at.state is UpstreamState.AUTH_REQUIRED:
+            raise unavailable(at.error)
+        resting = at.state in (UpstreamState.BACKING_OFF, UpstreamState.ERROR)
+        if resting and at.clock.now() - at.tally.failed_at < FAST_FAIL:
+            raise unavailable(at.error)
