@@ -1,0 +1,1 @@
+"""Joining a downstream and an upstream of different eras."""

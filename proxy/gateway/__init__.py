@@ -1,0 +1,1 @@
+"""The downstream side: FastMCP as the front door, and the relay which plugs into it once."""

@@ -1,0 +1,104 @@
+"""Telling downstreams that lists changed, once per change and downstream, whatever the upstreams do.
+
+Handshake connections are told on their own channel; modern ones on the ``subscriptions/listen`` stream they opened
+(spec 2026-07-28, subscriptions). What an agent may not see changes nothing for it.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import anyio
+import structlog
+
+from proxy.model import Params
+
+log = structlog.get_logger(__name__)
+
+GATHER: Final = 0.1
+"""Seconds in which changes are gathered into one notification."""
+PATIENCE: Final = 5.0
+"""Seconds a downstream may take to accept a notification before it is dropped for that downstream."""
+
+METHODS: Final = (
+    "notifications/tools/list_changed",
+    "notifications/prompts/list_changed",
+    "notifications/resources/list_changed",
+)
+
+
+class Send(Protocol):
+    """Delivers one notification to one downstream."""
+
+    async def __call__(self, method: str, params: Params | None, /) -> None:
+        """Deliver it; may wait for the downstream to take it."""
+        ...
+
+
+@dataclass(eq=False)
+class Listener:
+    """One downstream that hears of changes: those of one agent's view, by the methods it asked for."""
+
+    agent: str | None
+    send: Send
+    methods: frozenset[str] = frozenset(METHODS)
+
+
+class Audience:
+    """Everybody who is told. ``run`` in a task group; ``changed`` from anywhere on the loop.
+
+    Args:
+        changes: the notifications that an agent's downstreams are due since this was last called.
+        watch: from now on changes count for this agent.
+    """
+
+    def __init__(self, changes: Callable[[str | None], Iterable[str]], watch: Callable[[str | None], None]) -> None:
+        self._changes = changes
+        self._watch = watch
+        self._listeners: set[Listener] = set()
+        self._pending = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        """Take on a listener; the returned function lets it go."""
+        self._watch(listener.agent)
+        self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    @asynccontextmanager
+    async def listening(self, listener: Listener) -> AsyncIterator[None]:
+        """Keep a listener for as long as the block runs."""
+        remove = self.add(listener)
+        try:
+            yield
+        finally:
+            remove()
+
+    def changed(self) -> None:
+        """Something in the catalog changed; who needs to know is found out in ``run``."""
+        self._pending.set()
+
+    async def run(self) -> None:
+        """Tell them, forever."""
+        while True:
+            await self._pending.wait()
+            await anyio.sleep(GATHER)
+            self._pending = anyio.Event()
+            due = {agent: frozenset(self._changes(agent)) for agent in {one.agent for one in self._listeners}}
+            async with anyio.create_task_group() as tasks:
+                for listener in tuple(self._listeners):
+                    for method in sorted(due[listener.agent] & listener.methods):
+                        tasks.start_soon(_tell, listener, method)
+
+
+async def _tell(listener: Listener, method: str) -> None:
+    with anyio.move_on_after(PATIENCE) as scope:
+        try:
+            await listener.send(method, None)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            log.debug("downstream.gone", method=method)
+    if scope.cancelled_caught:
+        log.warning("downstream.slow", method=method, seconds=PATIENCE)

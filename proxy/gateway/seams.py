@@ -1,0 +1,50 @@
+"""Everything private of FastMCP 4.1 and the MCP SDK 2.3 that Manifold touches, and why.
+
+``tests/unit/gateway/test_seams.py`` fails when one of these moves. Nothing else in the package reaches behind a leading
+underscore of theirs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastmcp import FastMCP
+from mcp.server.connection import Connection
+from mcp.server.context import ServerMiddleware, ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.shared.dispatcher import Outbound
+from mcp.shared.exceptions import MCPError
+
+
+def low_level(server: FastMCP) -> Server[Any]:
+    """The SDK server inside a FastMCP server: its public ``middleware`` list is where the relay plugs in."""
+    return server._mcp_server  # noqa: SLF001 - FastMCP has no public way to it
+
+
+def plug_in(server: FastMCP, relay: ServerMiddleware[Any]) -> None:
+    """Put the relay before FastMCP's own chain: it answers what is ours, and the rest falls through."""
+    low_level(server).middleware.insert(0, relay)
+
+
+def connection(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    """The downstream's connection: one object for a whole handshake session, one per request in the modern era."""
+    return ctx.session._connection  # noqa: SLF001 - the session offers typed sends only, which drop unknown fields
+
+
+def request_channel(ctx: ServerRequestContext[Any, Any]) -> Outbound:
+    """The channel that carries raw messages on this request's own stream."""
+    return ctx.session._request_outbound  # noqa: SLF001 - same: the public sends re-model what they carry
+
+
+def capabilities(ctx: ServerRequestContext[Any, Any]) -> Mapping[str, Any]:
+    """What the downstream declared, as JSON."""
+    declared = ctx.session.client_capabilities
+    return {} if declared is None else declared.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+def client_info(ctx: ServerRequestContext[Any, Any]) -> Mapping[str, Any] | None:
+    """How the downstream introduced itself, as JSON."""
+    params = ctx.session.client_params
+    return None if params is None else params.client_info.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+__all__ = ["MCPError", "capabilities", "client_info", "connection", "low_level", "plug_in", "request_channel"]

@@ -1,0 +1,80 @@
+"""Running the front door: uvicorn on a socket that is already bound, or stdio. Signals are the caller's."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from proxy.errors import ConfigError, Problem
+
+LINGER: Final = 3
+"""Seconds that open responses are given when the server stops; streams that never end are cut after it."""
+BACKLOG: Final = 2048
+
+
+class HttpServer(uvicorn.Server):
+    """Uvicorn without its own signal handling: whoever runs us decides what a signal means (drain first)."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+    def stop(self, *, now: bool = False) -> None:
+        """Take no more connections and end; ``now`` does not wait for open responses."""
+        self.should_exit = True
+        self.force_exit = self.force_exit or now
+
+
+def http_server(app: ASGIApp) -> HttpServer:
+    """A server for the app, on the fastest loop and parser there are."""
+    return HttpServer(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=LINGER,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address cannot be used; says why and what to do.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            [
+                Problem(
+                    "server",
+                    f"cannot listen on {host}:{port}: {error.strerror or error}",
+                    "is another Manifold running? choose another --port, or 0 for any free one",
+                )
+            ]
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def address(sock: socket.socket) -> str:
+    """``http://host:port`` of a bound socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,102 @@
+"""Who subscribed to which resource, and telling them when it was updated.
+
+A subscription belongs to one downstream connection, or to one ``subscriptions/listen`` stream; it ends with it. Towards
+the upstream all of them together are one (``Upstream.subscribe`` counts).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from proxy.agents import rewrite
+from proxy.agents.view import View
+from proxy.gateway.events import PATIENCE, Send
+from proxy.model import Params, Route
+from proxy.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+UPDATED = "notifications/resources/updated"
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Subscription:
+    """One downstream's interest in one resource."""
+
+    upstream: str
+    uri: str
+    """The upstream's own URI."""
+    view: Callable[[], View]
+    send: Send
+
+
+class Subscriptions:
+    """All of them. Deliveries and farewells run in the task group given to ``open``."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._all: dict[str, set[Subscription]] = {}
+        self._tasks: TaskGroup | None = None
+
+    def open(self, tasks: TaskGroup) -> None:
+        """From now on updates are delivered."""
+        self._tasks = tasks
+        self._runtime.on_notification.append(self._heard)
+
+    def __len__(self) -> int:
+        return sum(len(found) for found in self._all.values())
+
+    async def add(self, route: Route, view: Callable[[], View], send: Send) -> Subscription:
+        """Subscribe.
+
+        Raises:
+            UpstreamError: the upstream refuses, or cannot be reached.
+        """
+        await self._runtime.registry[route.upstream].subscribe(route.name)
+        subscription = Subscription(route.upstream, route.name, view, send)
+        self._all.setdefault(route.upstream, set()).add(subscription)
+        return subscription
+
+    async def remove(self, subscription: Subscription) -> None:
+        """Unsubscribe; harmless when that has happened already."""
+        found = self._all.get(subscription.upstream, set())
+        if subscription in found:
+            found.discard(subscription)
+            if subscription.upstream in self._runtime.registry:
+                await self._runtime.registry[subscription.upstream].unsubscribe(subscription.uri)
+
+    def forget(self, subscription: Subscription) -> None:
+        """The same from where nobody can wait: a connection that closes."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self.remove, subscription)
+
+    def _heard(self, upstream: str, method: str, params: Params | None) -> None:
+        uri = (params or {}).get("uri")
+        if method != UPDATED or not isinstance(uri, str) or params is None or self._tasks is None:
+            return
+        for subscription in tuple(self._all.get(upstream, ())):
+            if covers(subscription.uri, uri):
+                self._tasks.start_soon(self._tell, subscription, params)
+
+    async def _tell(self, subscription: Subscription, params: Params) -> None:
+        own = {key: value for key, value in params.items() if key != "_meta"}
+        told = rewrite.incoming(subscription.view(), subscription.upstream, UPDATED, own)
+        await _bounded(lambda: subscription.send(UPDATED, told))
+
+
+def covers(subscribed: str, updated: str) -> bool:
+    """Whether an update concerns a subscription: the resource itself, or one below it (spec, resources/updated)."""
+    return updated == subscribed or updated.startswith(subscribed.rstrip("/") + "/")
+
+
+async def _bounded(send: Callable[[], Awaitable[None]]) -> None:
+    with anyio.move_on_after(PATIENCE) as scope:
+        try:
+            await send()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            log.debug("downstream.gone", method=UPDATED)
+    if scope.cancelled_caught:
+        log.warning("downstream.slow", method=UPDATED, seconds=PATIENCE)
