@@ -1,0 +1,8 @@
+"""``python -m proxy`` is ``mcp-manifold``."""
+
+import sys
+
+from proxy.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

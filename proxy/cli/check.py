@@ -1,0 +1,51 @@
+"""``mcp-manifold check``: provision everything once, serve nothing, say what is wrong."""
+
+import sys
+from functools import partial
+
+import anyio
+
+from proxy.cli.options import ConfigFiles, load_config
+from proxy.cli.report import upstream_lines
+from proxy.config.model import Config
+from proxy.errors import ConfigError
+from proxy.runtime import Runtime
+from proxy.telemetry import logging
+
+
+def check(*, config: ConfigFiles = None) -> int:
+    """Check the configuration, connect to every upstream once, and report every problem with its remedy.
+
+    The exit status is 0 when everything is well, 1 when something is not.
+    """
+    logging.configure(level="error")
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"✗ {problem}")
+        print(f"\n{_count(len(error.problems), 'problem')}; nothing was started.")
+        return 1
+    print(f"● configuration  {', '.join(map(str, loaded.files))}")
+    faults = anyio.run(partial(_provision, loaded.config), backend_options={"use_uvloop": sys.platform != "win32"})
+    print(f"\n{_count(faults, 'problem') if faults else 'Everything is well.'}")
+    return 1 if faults else 0
+
+
+async def _provision(config: Config) -> int:
+    async with Runtime(config) as runtime:
+        runtime.start()
+        async with anyio.create_task_group() as tasks:
+            for upstream in runtime.registry:
+                upstream.start()
+                tasks.start_soon(upstream.settled)
+        for line in upstream_lines(runtime.registry):
+            print(line)
+        conflicts = runtime.holder.current.conflicts
+        for conflict in conflicts:
+            print(f"✗ {conflict}")
+        return sum(one.error is not None for one in runtime.registry) + len(conflicts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

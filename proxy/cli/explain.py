@@ -1,0 +1,41 @@
+"""``mcp-manifold explain``: where a name comes from."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from proxy.agents.explain import Explanation
+from proxy.agents.explain import explain as explained
+from proxy.cli.asking import ask
+from proxy.cli.options import AgentName, ConfigFiles
+from proxy.runtime import Runtime
+
+
+def explain(
+    name: Annotated[str, Parameter(help="A public name, an exported URI, server.tool, or a tool's own name.")],
+    *,
+    config: ConfigFiles = None,
+    agent: AgentName = None,
+) -> int:
+    """Say which upstream a name leads to, what it is called there, and why it is called what it is called here."""
+
+    async def question(runtime: Runtime) -> tuple[Explanation, ...]:
+        return explained(runtime.view(agent), name)
+
+    for one in ask(config, agent, question):
+        print("\n".join(_lines(one)))
+    return 0
+
+
+def _lines(one: Explanation) -> list[str]:
+    why = f" ({one.why.value})" if one.why is not None else ""
+    lines = [f"{one.kind.value} {one.public}{why}", f"  upstream  {one.upstream}", f"  own name  {one.own}"]
+    if one.shown and one.shown != one.public:
+        lines.append(f"  shown as  {one.shown}")
+    if one.pattern:
+        lines.append(f"  pattern   {one.pattern} → {one.plain}")
+    if one.rivals:
+        lines.append(f"  collides  {', '.join(one.rivals)}")
+    if one.aliases:
+        lines.append(f"  aliases   {', '.join(one.aliases)}")
+    return lines

@@ -1,0 +1,77 @@
+"""What the command shows to people: the banner of ``serve``, the report of ``check``."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from proxy import __version__
+from proxy.app import Serving
+from proxy.model import Kind, Listing, UpstreamState
+from proxy.upstream.upstream import Upstream
+
+_MARKS = {UpstreamState.READY: "●", UpstreamState.CONNECTING: "○", UpstreamState.IDLE: "○"}
+
+
+def banner(serving: Serving, files: tuple[Path, ...], agent: str | None) -> str:
+    """The endpoint, the upstreams with their states, and what to paste into clients."""
+    url = serving.url
+    agents = serving.runtime.config.agents
+    base = url.removesuffix(serving.runtime.config.server.path)
+    lines = [
+        "",
+        f"Manifold {__version__} serves at  {url}",
+        *(f"  as agent {name:<12} {base}/agents/{name}/mcp" for name in agents),
+        "",
+        "Upstreams",
+        *(f"  {line}" for line in upstream_lines(serving.runtime.registry)),
+        "",
+        "Connect",
+        *(f"  {who}\n    {text}" for who, text in snippets(url, files, agent).items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def upstream_lines(upstreams: Iterable[Upstream]) -> list[str]:
+    """One line for each upstream: its state, what it offers, or why it does not."""
+    found = list(upstreams)
+    width = max((len(one.name) for one in found), default=0)
+    return [f"{_MARKS.get(one.state, '✗')} {one.name:<{width}}  {one.state.value:<12} {_what(one)}" for one in found]
+
+
+def _what(upstream: Upstream) -> str:
+    if upstream.error is not None:
+        return upstream.error.text()
+    if upstream.state is UpstreamState.READY and upstream.listing is not None:
+        return offered(upstream.listing)
+    return upstream.reason
+
+
+def offered(listing: Listing) -> str:
+    """How much a listing holds."""
+    counts = {
+        Kind.TOOL: len(listing.tools),
+        Kind.RESOURCE: len(listing.resources),
+        Kind.TEMPLATE: len(listing.templates),
+        Kind.PROMPT: len(listing.prompts),
+    }
+    shown = [f"{count} {kind.value}{'' if count == 1 else 's'}" for kind, count in counts.items() if count]
+    return f"{', '.join(shown) or 'nothing'} ({listing.version})"
+
+
+def snippets(url: str, files: tuple[Path, ...], agent: str | None) -> dict[str, str]:
+    """Client -> what to paste into its configuration."""
+    name = "manifold"
+    args = ["-m", "proxy", "serve", "--stdio"]
+    for file in files:
+        args += ["--config", str(file.resolve())]
+    if agent is not None:
+        args += ["--agent", agent]
+    desktop = {"mcpServers": {name: {"command": sys.executable, "args": args}}}
+    return {
+        "Claude Desktop (claude_desktop_config.json)": json.dumps(desktop),
+        "Cursor (.cursor/mcp.json)": json.dumps({"mcpServers": {name: {"url": url}}}),
+        "VS Code (.vscode/mcp.json)": json.dumps({"servers": {name: {"type": "http", "url": url}}}),
+        "Claude Code": f"claude mcp add --transport http {name} {url}",
+    }

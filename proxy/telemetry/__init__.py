@@ -1,0 +1,1 @@
+"""What an operator sees: logs, and later metrics, traces and the audit log."""
