@@ -110,6 +110,10 @@ class Upstream:
         """The resources that somebody is subscribed to."""
         return self._standing.watched
 
+    @watched.setter
+    def watched(self, watched: Watched) -> None:
+        self._standing.watched = watched
+
     @property
     def has_settled(self) -> bool:
         """Whether the first attempt has ended."""
