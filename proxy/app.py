@@ -58,8 +58,10 @@ async def serve_http(
             server = http_server(gateway.http_app())
             async with background() as tasks:
                 tasks.start_soon(_on_signal, server, runtime, gateway)
+                url = address(sock) + config.server.path
+                log.info("manifold.listening", url=url)
                 if opened is not None:
-                    tasks.start_soon(opened, Serving(runtime, gateway, address(sock) + config.server.path))
+                    tasks.start_soon(opened, Serving(runtime, gateway, url))
                 await server.serve(sockets=[sock])
     finally:
         sock.close()
@@ -77,7 +79,6 @@ async def serve_stdio(
     """
     async with _running(config, state, source) as (runtime, gateway):
         runtime.view(agent)
-        runtime.start()
         async with background() as tasks:
             with anyio.CancelScope() as serving:
                 tasks.start_soon(_cancel_on_signal, serving)

@@ -63,7 +63,7 @@ class Runtime:
         self.on_notification: list[Heard] = []
         self._store = ListingStore(state / "listings") if state is not None else None
         self._loaded: dict[str, Listing] = {}
-        self._started = 0.0
+        self._started: float | None = None
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None
         self._applying = anyio.Lock()
@@ -83,44 +83,51 @@ class Runtime:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
-    def start(self) -> None:
-        """Start the upstreams. Apart from entering, so that a door can answer first and ask who is there before."""
-        self._started = self.clock.now()
-        self.registry.start_all()
+    def start(self, only: Caller | None = None) -> None:
+        """Start the upstreams; once. Apart from entering, so that a door can find out first who is there.
+
+        Args:
+            only: the only downstream that there will be, if that is known: its era and capabilities are used for every
+                link from the start, so that no upstream is started twice.
+        """
+        if self._started is None:
+            self._started = self.clock.now()
+            if only is not None:
+                self.registry.introduce(only.told, only.era)
+            self.registry.start_all()
 
     # -- another configuration -----------------------------------------------------------------------------------------
 
     async def apply(self, config: Config) -> Plan:
         """Go over to another configuration: provision, swap, drain. Returns what that meant.
 
-        First everything is got ready: upstreams that need another link get it beside the one they have, and have their
-        grace to be listed. Then all changes at one moment. Calls under way finish where they are, in the background.
+        First everything is got ready: upstreams that are new or need another link get one, beside the one they have,
+        and have their grace to be listed. Then all changes at one moment, and downstreams are told once. Calls under
+        way finish where they are, in the background.
         """
         async with self._applying:
             plan = diff(self.config, config)
-            successors = plan.successors()
-            comers = {name: config.upstreams[name] for name in (*plan.added, *successors.values())}
+            places = plan.places()
+            comers = {name: config.upstreams[name] for name in (*plan.added, *places)}
             loaded = await anyio.to_thread.run_sync(self._load, comers)
             self._loaded = {name: one for name, one in self._loaded.items() if name not in comers} | loaded
-            links = {old: (new, config.upstreams[new]) for old, new in successors.items()}
-            async with self.registry.provisioned(links) as ready:
+            async with self.registry.provisioned(comers, places) as ready:
                 self._swap(plan, config, ready)
         return plan
 
     def _swap(self, plan: Plan, config: Config, ready: Mapping[str, Running]) -> None:
         """The moment of the change. No await in here: nobody sees one half of it."""
         self.config = config
+        places = plan.places()
         for name in plan.removed:
             self.registry.retire(name)
-        for old, successor in ready.items():
-            self.registry.succeed(old, successor)
+        for name, comer in ready.items():
+            self.registry.admit(comer, places.get(name))
         for name, upstream in plan.retuned.items():
             self.registry.retune(name, upstream)
-        for name, upstream in plan.added.items():
-            self.registry.add(name, upstream)
         self.registry.arrange(config.upstreams)
         self.views.configure(config.agents)
-        self._relist(plan, {one.name: one.upstream.listing for one in ready.values() if one.listed.is_set()})
+        self._relist(plan, {name: one.upstream.listing for name, one in ready.items() if one.listed.is_set()})
 
     def _relist(self, plan: Plan, fresh: Mapping[str, Listing | None]) -> None:
         """Bring the catalog in line. What has not been listed under its new configuration keeps its last listing."""
@@ -159,8 +166,9 @@ class Runtime:
     def waiting(self) -> bool:
         """Whether some upstream's first listing may still come within its grace: what ``/readyz`` asks."""
         now = self.clock.now()
+        started = now if self._started is None else self._started
         return any(
-            one.listing is None and not one.has_settled and now < self._started + one.config.first_list_grace
+            one.listing is None and not one.has_settled and now < started + one.config.first_list_grace
             for one in self.registry
             if not one.config.lazy
         )
@@ -170,7 +178,7 @@ class Runtime:
         return dict(Counter(one.state.value for one in self.registry))
 
     async def _grace(self, upstream: Upstream) -> None:
-        began = self._started
+        began = self._started if self._started is not None else self.clock.now()
         if upstream.config.lazy:
             # Its first use is this: somebody asks what it offers, and nobody knows.
             upstream.start()

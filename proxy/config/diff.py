@@ -56,9 +56,9 @@ class Plan:
     def __bool__(self) -> bool:
         return self != _NOTHING
 
-    def successors(self) -> dict[str, str]:
-        """Old name -> new name of the upstreams that get another link; mostly the same name."""
-        return {**{name: name for name in self.changed}, **self.renamed}
+    def places(self) -> dict[str, str]:
+        """Each upstream that takes the place of another -> the name of that one, which is the same or an old one."""
+        return {name: name for name in self.changed} | {new: old for old, new in self.renamed.items()}
 
 
 _NOTHING: Final = Plan()

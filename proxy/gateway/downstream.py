@@ -48,6 +48,16 @@ def caller_of(ctx: ServerRequestContext[Any, Any], agent: str | None) -> Caller:
     return caller
 
 
+def first_caller(ctx: ServerRequestContext[Any, Any], agent: str | None) -> Caller | None:
+    """Who opens a connection, from its very first request; None if that does not tell (a ping before the handshake)."""
+    if Era.of(ctx.protocol_version) is Era.MODERN:
+        return caller_of(ctx, agent)
+    declared = (ctx.params or {}).get("capabilities")
+    if ctx.method != "initialize" or not isinstance(declared, Mapping):
+        return None
+    return Caller(capabilities=declared, told=canonical(declared), agent=agent)
+
+
 def set_log_level(ctx: ServerRequestContext[Any, Any], caller: Caller, level: str) -> None:
     """What a handshake downstream wants to hear from now on (``logging/setLevel``)."""
     seams.connection(ctx).state[_STATE] = replace(caller, log_level=level)

@@ -10,14 +10,19 @@ from proxy.runtime import CHAIN_KEY
 CARRIED: Final = ("io.modelcontextprotocol/ui", "io.modelcontextprotocol/tasks")
 """Extensions whose traffic the relay understands."""
 
+_ANYTHING: Final[Params] = {"resources": {"subscribe": True}, "completions": {}, "logging": {}}
+
 
 def capabilities_of(view: View, era: Era) -> dict[str, Any]:
     """The server capabilities for a downstream of this view.
 
     The three kinds of lists are always served, empty ones included: an upstream may come up at any time, and what was
-    not promised at the start of a handshake session cannot be promised later.
+    not promised at the start of a handshake session cannot be promised later. For the same reason an upstream that
+    was never listed yet counts as one that can do everything.
     """
     capabilities = [listing.capabilities for listing in view.listings.values()]
+    if len(view.listings) < len(view.upstreams):
+        capabilities.append(_ANYTHING)
     offered: dict[str, Any] = {
         "tools": {"listChanged": True},
         "resources": {"listChanged": True, "subscribe": any(map(_subscribable, capabilities))},

@@ -20,7 +20,7 @@ from proxy.errors import INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
 from proxy.gateway import seams
 from proxy.gateway.answers import failed_call, wire_error
 from proxy.gateway.backchannel import RequestBackchannel
-from proxy.gateway.downstream import agent_of, caller_of, set_log_level
+from proxy.gateway.downstream import agent_of, caller_of, first_caller, set_log_level
 from proxy.gateway.events import Audience, Listener
 from proxy.gateway.joining import Joint
 from proxy.gateway.listening import Listening
@@ -67,6 +67,8 @@ class Relay:
         self._listening = Listening(runtime, audience, subscriptions)
         self.default_agent: str | None = None
         """The agent of a door without URLs (stdio)."""
+        self.on_first: Callable[[Caller], None] | None = None
+        """On a door for one downstream: called once, as soon as that has said what it can do."""
         self._handlers: dict[str, Handler] = {
             **dict.fromkeys(LISTS, self._list),
             **dict.fromkeys((*ROUTED, COMPLETION), self._relay),
@@ -82,6 +84,9 @@ class Relay:
         """Answer what is ours; everything else goes on to FastMCP."""
         if ctx.request_id is None:
             return await self._notification(ctx, call_next)
+        if self.on_first is not None and (first := first_caller(ctx, self.default_agent)) is not None:
+            tell, self.on_first = self.on_first, None
+            tell(first)
         if ctx.method in ("initialize", "server/discover"):
             return await self._introduce(ctx, call_next)
         handler = self._handler(ctx)

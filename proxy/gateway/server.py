@@ -65,11 +65,14 @@ class Gateway:
     async def stdio(self, agent: str | None = None) -> None:
         """Serve one downstream over standard input and output, until it closes standard input.
 
+        The upstreams are started when it has said what it can do: every link is for it alone.
+
         Raises:
             UnknownServer: there is no such agent.
         """
         self.runtime.view(agent)
         self.relay.default_agent = agent
+        self.relay.on_first = self.runtime.start
         server = seams.low_level(self.server)
         token = set_transport("stdio")
         try:

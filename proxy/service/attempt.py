@@ -52,8 +52,6 @@ class Attempt:
                 raise
             finally:
                 limit.end()
-                if pulse is not None:
-                    pulse.limits.remove(limit)
 
         return run
 

@@ -42,7 +42,6 @@ class Instance:
         self.outstanding -= 1
         if verdict is Verdict.SUCCESS:
             self._failures = 0
-            self.ejected_until = 0.0
         elif verdict is Verdict.FAILURE:
             self._failures += 1
             extra = self._failures - policy.eject_after

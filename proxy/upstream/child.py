@@ -84,7 +84,11 @@ class Child:
         child = cls(process, audience)
         # Shielded: cancelled half-way, a process would run that nobody knows.
         with anyio.CancelScope(shield=True):
-            await child._connect()
+            try:
+                await child._connect()
+            except BaseException:
+                child._give_up()
+                raise
         return child
 
     @property
@@ -156,6 +160,15 @@ class Child:
         await loop.connect_write_pipe(lambda: self._stdin, self._process.stdin)
         await loop.connect_read_pipe(lambda: self._outputs[0], self._process.stdout)
         await loop.connect_read_pipe(lambda: self._outputs[1], self._process.stderr)
+
+    def _give_up(self) -> None:
+        """End a child that could not be connected to (no file descriptors left, say)."""
+        self._unwatch()
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()
 
     def _exit_code(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs. Does not reap where that can be avoided."""

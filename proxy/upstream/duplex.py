@@ -23,7 +23,7 @@ from proxy.upstream.pending import (
     own_number,
     reply_of,
     too_large,
-    with_token,
+    with_own_token,
 )
 from proxy.upstream.writing import written
 from proxy.wire import envelope
@@ -102,9 +102,7 @@ class DuplexLink(ABC):
         """Send one request and wait for its answer; see ``Link.request``. ``headers`` mean nothing here."""
         del headers
         number = next(self._numbers)
-        if back is not None and back.progress_token is not None:
-            params = with_token(params, number)
-        frame = written(envelope.request, number, method, params)
+        frame = written(envelope.request, number, method, with_own_token(params, back, number))
         await self._ready()
         pending = self._pending[number] = Pending(method, back)
         try:
@@ -118,6 +116,8 @@ class DuplexLink(ABC):
             raise
         finally:
             del self._pending[number]
+            if pending.dropped:
+                self.log.warning("link.notifications.dropped", method=method, count=pending.dropped)
 
     async def notify(self, method: str, params: Params | None, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a notification; see ``Link.notify``. ``headers`` mean nothing here."""
@@ -206,8 +206,9 @@ class DuplexLink(ABC):
         """Deliver a notification to the request it belongs to; False when it belongs to none."""
         if method == PROGRESS:
             pending = self._pending_for(params.get("progressToken"))
-            if pending is not None and pending.back is not None:
-                pending.deliver(method, {**params, "progressToken": pending.back.progress_token})
+            token = pending.back.progress_token if pending is not None and pending.back is not None else None
+            if pending is not None and token is not None:
+                pending.deliver(method, {**params, "progressToken": token})
             return True  # progress of a request that is over is of no use to anybody
         if method == CANCELLED:
             return self._cancelled(params.get("requestId"))

@@ -20,7 +20,7 @@ from proxy.upstream.client import EVENTS, HttpClient, content_type
 from proxy.upstream.http_stream import Take, answer_in_stream, keep_listening
 from proxy.upstream.inbox import Inbox
 from proxy.upstream.link import Incoming
-from proxy.upstream.pending import CANCELLED, TELL_TIMEOUT, cancellation, reply_of, with_token
+from proxy.upstream.pending import CANCELLED, TELL_TIMEOUT, cancellation, reply_of, with_own_token
 from proxy.upstream.scope import tasks_of_link
 from proxy.upstream.writing import written
 from proxy.wire import envelope
@@ -28,6 +28,8 @@ from proxy.wire.envelope import Message
 from proxy.wire.headers import METHOD, SESSION
 
 _OPENING: Final = "initialize"
+_LEAVE_TIMEOUT: Final = 1.0
+"""Seconds for cancelled calls to end, should one of their back channels hang."""
 
 log = structlog.get_logger(__name__)
 
@@ -106,12 +108,11 @@ class HttpLink:
         self._check_open()
         number = next(self._numbers)
         if back is not None and back.progress_token is not None:
-            params = with_token(params, number)
             self._inbox.backs[number] = back
         with anyio.CancelScope() as scope:
             self._under_way.add(scope)
             try:
-                body = written(envelope.request, number, method, params)
+                body = written(envelope.request, number, method, with_own_token(params, back, number))
                 response = await self._client.post(body, headers)
                 return reply_of(await self._answer(response, number, method, back), self.upstream)
             except anyio.get_cancelled_exc_class():
@@ -135,14 +136,17 @@ class HttpLink:
             self._dead.set()
 
     async def leave(self) -> None:
-        """Nobody uses the link any more: end the calls under way, then the session."""
+        """Nobody uses the link any more: end the calls under way, then the session if it still exists."""
+        alive = self._reason is None
         self.die("Manifold closed it")
         with anyio.CancelScope(shield=True):
-            for scope in self._under_way:
+            for scope in list(self._under_way):
                 scope.cancel()
-            while self._under_way:  # each leaves as soon as it runs
-                await anyio.lowlevel.checkpoint()
-            await self._client.end_session()
+            with anyio.move_on_after(_LEAVE_TIMEOUT):
+                while self._under_way:  # each leaves as soon as it runs
+                    await anyio.lowlevel.checkpoint()
+            if alive:
+                await self._client.end_session()
 
     def _check_open(self) -> None:
         if self._reason is not None:
@@ -160,7 +164,7 @@ class HttpLink:
         try:
             await self._check_status(response)
             if method == _OPENING:
-                self._client.session_id = response.headers.get(SESSION)
+                self._client.session_id = self._session_of(response)
 
             async def take(item: Any) -> Message | None:
                 return await self._inbox.take(item, number, back)
@@ -175,6 +179,12 @@ class HttpLink:
             raise
         self._finish(response)
         return answer
+
+    def _session_of(self, response: aiohttp.ClientResponse) -> str | None:
+        session = response.headers.get(SESSION)
+        if session is None or (session.isascii() and session.isprintable()):
+            return session
+        raise ProtocolFault("the session id has characters that no header can carry", upstream=self.upstream)
 
     async def _answer_in_json(self, response: aiohttp.ClientResponse, take: Take) -> Message:
         kind = content_type(response)

@@ -149,6 +149,8 @@ class Offer:
 
     choice: EraChoice = EraChoice.AUTO
     remembered: Era | None = None
+    prefers: Era | None = None
+    """The era of the only downstream there is, if there is only one: then nothing needs a bridge."""
     told: str = "{}"
     """The client capabilities for a handshake, as canonical JSON."""
     client_info: Params | None = None
@@ -174,7 +176,7 @@ async def negotiate(link: Link, offer: Offer) -> Negotiated:
         return await initialize(link, offer.capabilities, client_info=offer.client_info)
     if offer.choice is EraChoice.MODERN:
         return await _modern_only(link)
-    if offer.remembered is Era.HANDSHAKE:
+    if (offer.remembered or offer.prefers) is Era.HANDSHAKE:
         return await _handshake_first(link, offer)
     if link.attributes:
         return await _modern_first(link, offer)

@@ -26,11 +26,13 @@ class Pending:
     takes time, in ``outcome``. So a slow downstream slows down nobody else, and no call needs a task of its own.
     """
 
-    __slots__ = ("_box", "_outcome", "_wake", "back", "method")
+    __slots__ = ("_box", "_outcome", "_wake", "back", "dropped", "method")
 
     def __init__(self, method: str, back: Backchannel | None) -> None:
         self.method = method
         self.back = back
+        self.dropped = 0
+        """How many notifications gave way because the downstream was too slow."""
         self._box: deque[tuple[str, Params | None]] | None = None
         self._outcome: Message | UpstreamError | None = None
         self._wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -51,6 +53,7 @@ class Pending:
         if self.back is not None and self._outcome is None:
             if self._box is None:
                 self._box = deque(maxlen=_MAX_WAITING)
+            self.dropped += len(self._box) == _MAX_WAITING
             self._box.append((method, params))
             self._ring()
 
@@ -75,12 +78,18 @@ class Pending:
             self._wake.set_result(None)
 
 
-def with_token(params: Params | None, token: int) -> dict[str, Any]:
-    """A copy of params that asks for progress under a token of ours."""
-    copy = dict(params) if params else {}
-    meta = copy.get("_meta")
-    copy["_meta"] = {**meta, "progressToken": token} if isinstance(meta, Mapping) else {"progressToken": token}
-    return copy
+def with_own_token(params: Params | None, back: Backchannel | None, number: int) -> Params | None:
+    """Params that ask for progress under a token of ours if the downstream wants any; a copy where they change.
+
+    A token that is not ours never goes out: it could be that of another call.
+    """
+    meta = params.get("_meta") if params else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    if back is not None and back.progress_token is not None:
+        return {**(params or {}), "_meta": {**meta, "progressToken": number}}
+    if params and "progressToken" in meta:
+        return {**params, "_meta": {key: value for key, value in meta.items() if key != "progressToken"}}
+    return params
 
 
 def own_number(value: object) -> int | None:

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from proxy.config.model import UpstreamConfig
 from proxy.errors import UnknownServer
-from proxy.model import Listing, StatusEvent, UpstreamState
+from proxy.model import Era, Listing, StatusEvent, UpstreamState
 from proxy.service.base import Service
 from proxy.upstream.running import Running
 from proxy.upstream.standing import Hooks
@@ -30,6 +30,7 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         self._running: dict[str, Running] = {}
         self._leaving: set[Running] = set()
         """Those that finish their last calls."""
+        self._introduced: tuple[str, Era] | None = None
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -54,16 +55,19 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         if name in self._running:
             raise ValueError(f"upstream {name!r} exists already")
         assert self._tasks is not None, "enter the registry first"  # noqa: S101 - a bug of ours, not of a caller
-        for leaving in self._leaving:
-            if leaving.name == name:
-                leaving.hush()
-        running = self._running[name] = Running(name, config, self._hooks, self._known(name, config))
-        running.speak()
+        running = Running(name, config, self._hooks, self._known(name, config))
+        self._take(running)
         if start:
             self._start(running)
         return running.upstream
 
+    def introduce(self, told: str, prefers: Era) -> None:
+        """There is one downstream only; see ``Supervisor.introduce``. Holds for upstreams that start from now on."""
+        self._introduced = (told, prefers)
+
     def _start(self, running: Running) -> None:
+        if self._introduced is not None and not running.started:
+            running.upstream.introduce(*self._introduced)
         if not running.started:
             assert self._tasks is not None  # noqa: S101 - add made sure
             running.started = True
@@ -78,46 +82,58 @@ class Registry(AbstractAsyncContextManager["Registry"]):
 
     @asynccontextmanager
     async def provisioned(
-        self, successors: Mapping[str, tuple[str, UpstreamConfig]]
+        self, comers: Mapping[str, UpstreamConfig], places: Mapping[str, str]
     ) -> AsyncIterator[Mapping[str, Running]]:
-        """Start successors beside upstreams, and wait until each of them serves or its grace is over.
+        """Start upstreams beside those that run, and wait until each of them serves or its grace is over.
 
-        The block hands over with ``succeed``. A successor that it leaves out is stopped when the block ends.
+        The block lets them in with ``admit``. One that it leaves out is stopped when the block ends.
 
         Args:
-            successors: the name of an upstream -> the name of its successor, mostly the same, and its configuration.
+            comers: the upstreams to start.
+            places: the name of a comer -> the upstream that it takes the place of, mostly of the same name.
         """
-        ready = {old: self._successor(old, name, config) for old, (name, config) in successors.items()}
+        ready = {name: Running(name, config, self._hooks, self._known(name, config)) for name, config in comers.items()}
+        for name, place in places.items():
+            ready[name].upstream.watched = self[place].watched  # subscriptions go on
         try:
             async with anyio.create_task_group() as tasks:
-                for successor in ready.values():
-                    tasks.start_soon(successor.settle)
+                for comer in ready.values():
+                    self._start(comer)
+                    tasks.start_soon(comer.settle)
             yield ready
         finally:
-            for successor in ready.values():
-                if self._running.get(successor.name) is not successor:
-                    self._let_go(successor)
+            for name, comer in ready.items():
+                if self._running.get(name) is not comer:
+                    self._let_go(comer)
 
-    def _successor(self, old: str, name: str, config: UpstreamConfig) -> Running:
-        successor = Running(name, config, self._hooks, self._known(name, config))
-        successor.upstream.watched = self[old].watched  # subscriptions go on
-        self._start(successor)
-        return successor
+    def admit(self, comer: Running, place: str | None = None) -> None:
+        """Let a comer in. From now on calls go to it; those under way at the one whose place it takes finish there.
 
-    def succeed(self, old: str, successor: Running) -> None:
-        """Hand over: new calls go to the successor, those under way finish where they are."""
-        before = self._running.pop(old)
-        before.hush()
-        self._running[successor.name] = successor
-        successor.speak()
-        was, now, at = before.upstream.state, successor.upstream.state, time.time()
-        if old != successor.name:
-            self._hooks.status(StatusEvent(old, was, UpstreamState.STOPPED, f"renamed to {successor.name}", at))
-            was = UpstreamState.IDLE
-        if was is not now:
-            self._hooks.status(StatusEvent(successor.name, was, now, "its configuration changed", at))
-        log.info("upstream.replaced", upstream=successor.name, before=old, state=now.value, calls=before.calls)
-        self._let_go(before)
+        Raises:
+            UnknownServer: there is none in that place.
+        """
+        was = UpstreamState.IDLE
+        if place is not None:
+            old = self._found(place)
+            old.hush()
+            if place == comer.name:
+                was = old.upstream.state
+            else:
+                self._say(place, old.upstream.state, UpstreamState.STOPPED, f"renamed to {comer.name}")
+            self.retire(place)
+        self._take(comer)
+        self._say(comer.name, was, comer.upstream.state, "the configuration changed")
+
+    def _take(self, running: Running) -> None:
+        for leaving in self._leaving:
+            if leaving.name == running.name:
+                leaving.hush()  # there is another of that name now
+        self._running[running.name] = running
+        running.speak()
+
+    def _say(self, name: str, old: UpstreamState, new: UpstreamState, reason: str) -> None:
+        if old is not new:
+            self._hooks.status(StatusEvent(name, old, new, reason, time.time()))
 
     def retune(self, name: str, config: UpstreamConfig) -> None:
         """Give an upstream a configuration that needs no other link.
@@ -133,8 +149,10 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         Raises:
             UnknownServer: there is none of that name.
         """
-        self._let_go(self._found(name))
+        running = self._found(name)
+        log.info("upstream.leaving", upstream=name, calls=running.calls)
         del self._running[name]
+        self._let_go(running)
 
     def arrange(self, order: Iterable[str]) -> None:
         """Put the upstreams into an order; others come after it."""

@@ -44,15 +44,20 @@ class Supervisor:
     Args:
         standing: what it keeps true.
         pool: the sessions besides the first; they live as long as its link.
-        told: the client capabilities that the first session declares, as canonical JSON.
     """
 
-    def __init__(self, standing: Standing, pool: SessionPool, told: str = "{}") -> None:
+    def __init__(self, standing: Standing, pool: SessionPool) -> None:
         self._standing = standing
         self._pool = pool
-        self._told = told
+        self._told = "{}"
+        self._prefers: Era | None = None
         self._remembered: Era | None = None
         self._random = random.Random()  # noqa: S311 - jitter, not a secret
+
+    def introduce(self, told: str, prefers: Era) -> None:
+        """There is one downstream only, of this era and with these capabilities (canonical JSON): links are for it."""
+        self._told = told
+        self._prefers = prefers
 
     async def run(self) -> None:
         """Own the link until cancelled: connect, serve, reconnect."""
@@ -114,7 +119,7 @@ class Supervisor:
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Session]:
         at = self._standing
-        offer = Offer(at.config.era, self._remembered, self._told)
+        offer = Offer(at.config.era, self._remembered, self._prefers, self._told)
         async with connected(at.name, at.config, at.heard, offer) as session:
             with start_limit(at.config):
                 await session.open()

@@ -37,10 +37,9 @@ class Upstream:
         hooks: who hears what becomes of it.
         known: its last known listing.
         clock: monotonic seconds.
-        told: the client capabilities that its first session declares, as canonical JSON.
     """
 
-    def __init__(  # noqa: PLR0913 - what an upstream is made of; all but the first two have defaults
+    def __init__(
         self,
         name: str,
         config: UpstreamConfig,
@@ -48,14 +47,14 @@ class Upstream:
         hooks: Hooks | None = None,
         known: Listing | None = None,
         clock: Clock = SYSTEM,
-        told: str = "{}",
     ) -> None:
         self._standing = Standing(name, config, hooks or Hooks(), clock)
         self._standing.listing = known
         self._pool = SessionPool(name, config, self._standing.heard, clock)
-        self._supervisor = Supervisor(self._standing, self._pool, told)
+        self._supervisor = Supervisor(self._standing, self._pool)
         self._first_wanted: float | None = None
         self.run = self._supervisor.run
+        self.introduce = self._supervisor.introduce
 
     # -- how it stands -------------------------------------------------------------------------------------------------
 
