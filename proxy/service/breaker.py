@@ -5,20 +5,27 @@ from proxy.model import Call, Reply
 from proxy.service.base import Service
 from proxy.service.breaker_state import REFUSED, BreakerPolicy, BreakerState, Changed, State
 from proxy.service.clock import SYSTEM, Clock
-from proxy.service.verdict import Verdict, judge
+from proxy.service.verdict import Judge, Verdict, judge
 
 
 class Breaker:
     """Raises CircuitOpen while the upstream is given time to recover; nothing was sent.
 
     ``changed`` hears of every change of state, on the path of the call that caused it: it must neither block nor raise.
+    ``judged`` says what a failure counts for.
     """
 
     def __init__(
-        self, policy: BreakerPolicy | None = None, *, clock: Clock = SYSTEM, changed: Changed | None = None
+        self,
+        policy: BreakerPolicy | None = None,
+        *,
+        clock: Clock = SYSTEM,
+        changed: Changed | None = None,
+        judged: Judge = judge,
     ) -> None:
         self._policy = policy or BreakerPolicy()
         self._now = clock.now
+        self._judged = judged
         self._machine = BreakerState(self._policy, changed)
 
     @property
@@ -50,7 +57,7 @@ class Breaker:
             try:
                 reply = await service(call)
             except BaseException as error:
-                machine.record(permit, judge(error, self._policy.faults), now())
+                machine.record(permit, self._judged(error, self._policy.faults), now())
                 raise
             machine.record(permit, Verdict.SUCCESS, now())
             return reply

@@ -9,6 +9,7 @@ from anyio.abc import TaskGroup
 from proxy.errors import METHOD_NOT_FOUND, Lost, Rejected
 from proxy.model import Backchannel, Call, Json, Params, Reply
 from proxy.service.base import Service
+from proxy.service.expiry import EXPIRED, is_expiry
 from proxy.service.keys import Isolate, Key, by_session, key_of
 from proxy.service.notes import noted
 from proxy.service.pulse import with_back
@@ -78,13 +79,17 @@ class _Flight:
         """Wait for the result."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[future] = back
+        reason = None
         try:
             return await future
+        except asyncio.CancelledError as error:
+            reason = EXPIRED if is_expiry(error) else None
+            raise
         finally:
             del self._waiting[future]
             if not (self._waiting or self._is_over):
                 self._end()
-                self._scope.cancel()
+                self._scope.cancel(reason)
 
     async def fly(self, service: Service) -> None:
         """Make the request and tell everybody."""

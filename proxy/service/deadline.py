@@ -25,7 +25,9 @@ class DeadlinePolicy:
     idle: float | None = 60.0
     """Without an answer or progress. Stops while the upstream waits for an answer of the downstream."""
     total: float | None = 600.0
-    """Altogether: progress and questions do not move it."""
+    """Altogether, without the time for which it waits for answers of the downstream. Progress does not move it."""
+    question: float = 900.0
+    """The longest for which a question to the downstream may stay open."""
     targets: Mapping[str, "DeadlinePolicy"] = field(default_factory=dict)
     """Other limits for single tools, by the upstream's own name."""
 
@@ -71,16 +73,19 @@ class Deadline:
 class _Deadline(Limit):
     """The idle limit; from the first sign of life on, with a timer of its own for the total.
 
-    ``exceeded`` says which of the two ran out, in seconds.
+    ``exceeded`` says which limit ran out, in seconds. A question stops both, for whoever is asked may be a person; it
+    has a limit of its own.
     """
 
-    __slots__ = ("_cap", "_clock", "_last", "_total", "exceeded")
+    __slots__ = ("_cap", "_clock", "_last", "_left", "_question", "_total", "exceeded")
 
     def __init__(self, lane: Lane, policy: DeadlinePolicy, clock: Clock) -> None:
         super().__init__(lane)
         self._clock = clock
         self._total = math.inf if policy.total is None else policy.total
         self._last = self.at - lane.seconds + self._total
+        self._question = policy.question
+        self._left = 0.0
         self.exceeded = lane.seconds
         self._cap: Timer | None = None
         if self._last < self.at:
@@ -92,19 +97,39 @@ class _Deadline(Limit):
         super().touch()
 
     def hold(self) -> None:
-        """A question to the downstream: only the total counts."""
-        self._bound()
+        """A question to the downstream: nothing else counts until it is answered."""
+        if not (self._held or self._ended):
+            now = self._clock.now()
+            self._left = self._last - now
+            self._unbind()
+            self._cap = self._clock.call_at(now + self._question, self._ring_question)
         super().hold()
+
+    def resume(self) -> None:
+        """An answer: go on with what was left."""
+        if self._held == 1:
+            self._last = self._clock.now() + self._left
+            self._unbind()
+        super().resume()
+        self._bound()
 
     def end(self) -> bool:
         """The call is over."""
-        if self._cap is not None:
-            self._cap.cancel()
+        self._unbind()
         return super().end()
 
     def _bound(self) -> None:
-        if self._cap is None and self._last < math.inf and not self._ended:
+        if self._cap is None and self._last < math.inf and not (self._ended or self._held):
             self._cap = self._clock.call_at(self._last, self._ring_last)
+
+    def _unbind(self) -> None:
+        if self._cap is not None:
+            self._cap.cancel()
+            self._cap = None
+
+    def _ring_question(self) -> None:
+        self.exceeded = self._question
+        self.ring()
 
     def _ring_last(self) -> None:
         self.exceeded = self._total

@@ -21,8 +21,8 @@ EXPIRED: Final = "manifold: a time limit ran out"
 
 
 def is_expiry(error: BaseException) -> bool:
-    """Whether this cancellation came from a time limit."""
-    return isinstance(error, asyncio.CancelledError) and error.args == (EXPIRED,)
+    """Whether this cancellation came from a time limit, directly or as the reason of an anyio scope."""
+    return isinstance(error, asyncio.CancelledError) and str(error).endswith(EXPIRED)
 
 
 class Alarm(Protocol):

@@ -1,5 +1,6 @@
 """What the end of a call says about the health of its upstream, and what kind of result a reply is."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
@@ -45,6 +46,10 @@ def judge(error: BaseException, faults: frozenset[int] = frozenset()) -> Verdict
     if isinstance(error, UpstreamError) or is_expiry(error):
         return Verdict.FAILURE
     return Verdict.NEITHER
+
+
+Judge = Callable[[BaseException, frozenset[int]], Verdict]
+"""What ``judge`` does, or a judgement of one's own."""
 
 
 class _Head(msgspec.Struct, rename="camel"):

@@ -85,9 +85,10 @@ def stderr(params: Params) -> Any:
     return {}
 
 
-def close_stdout(_params: Params) -> Any:
+def close_stdout(params: Params) -> Any:
     os.close(1)
-    time.sleep(600)
+    time.sleep(params["seconds"])
+    os._exit(3)
 
 
 def big(params: Params) -> Any:

@@ -134,6 +134,24 @@ async def test_tool_errors_and_rejections_are_no_failures() -> None:
     assert len(moody.calls) == 10
 
 
+async def test_failures_with_successes_between_them_eject_nobody() -> None:
+    steps: list[Reply | BaseException] = [Lost("died"), OK]
+    moody = Scripted(*steps * 10)
+    service = Balance({"moody": moody, "good": Scripted()}, POLICY, clock=ManualClock())
+    for _ in range(20):
+        await service(make_call(safe=True))
+    assert len(moody.calls) > 5
+
+
+@pytest.mark.parametrize("error", [CircuitOpen("open"), AuthRequired("401")], ids=type)
+async def test_an_instance_that_refuses_without_being_busy_is_left_alone(error: UpstreamError) -> None:
+    shut = Scripted(error)
+    service = Balance({"shut": shut, "good": Scripted()}, POLICY, clock=ManualClock())
+    for _ in range(20):
+        await service(make_call())
+    assert len(shut.calls) == 2
+
+
 async def test_when_all_are_ejected_the_one_whose_time_is_over_first_is_tried() -> None:
     clock = ManualClock()
     services = {"a": Scripted(Lost("a")), "b": Scripted(Lost("b"))}
@@ -163,6 +181,17 @@ async def test_a_sticky_key_moves_when_its_instance_fails_and_stays_there() -> N
 
     assert len(down.calls) == 2
     assert len(other.calls) == 5
+
+
+async def test_a_sticky_key_leaves_an_instance_that_was_ejected() -> None:
+    dying, other = Scripted(Lost("died")), Scripted()
+    service = Balance({"other": other, "dying": dying}, POLICY, sticky=session_of, clock=ManualClock())
+    for _ in range(2):
+        with pytest.raises(Lost):
+            await service(make_call(session="mine"))
+
+    assert await service(make_call(session="mine")) is OK
+    assert len(dying.calls) == 2
 
 
 @pytest.mark.parametrize("error", [QueueFull("full"), RateLimited("429", retry_after=1.0)], ids=type)

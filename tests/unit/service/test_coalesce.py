@@ -3,9 +3,11 @@
 import anyio
 import pytest
 
-from proxy.errors import Lost, Rejected
-from proxy.model import Call
+from proxy.errors import DeadlineExceeded, Lost, Rejected
+from proxy.model import Call, Reply
 from proxy.service.base import stack
+from proxy.service.breaker import Breaker
+from proxy.service.breaker_state import BreakerPolicy, State
 from proxy.service.coalesce import Coalesce
 from proxy.service.deadline import Deadline, DeadlinePolicy
 from proxy.service.observe import Observation, Observe
@@ -114,6 +116,33 @@ async def test_the_flight_is_cancelled_when_all_have_left_and_the_next_call_star
     assert late.reply is OK
 
 
+async def test_nobody_joins_a_flight_that_is_being_cancelled() -> None:
+    cleaned = anyio.Event()
+    calls: list[Call] = []
+
+    async def upstream(call: Call, /) -> Reply:
+        calls.append(call)
+        if len(calls) > 1:
+            return OK
+        try:
+            return await Held()(call)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cleaned.wait()
+
+    async with anyio.create_task_group() as tasks:
+        service = Coalesce(tasks, reads=reads)(upstream)
+        leaving = Running(tasks, service, READ)
+        await settle()
+        leaving.cancel()
+        await settle()
+        with anyio.fail_after(5):
+            assert await service(READ) is OK
+        cleaned.set()
+
+    assert len(calls) == 2
+
+
 async def test_each_waiter_has_its_own_deadline() -> None:
     clock, upstream = ManualClock(), Held()
     async with anyio.create_task_group() as tasks:
@@ -127,6 +156,35 @@ async def test_each_waiter_has_its_own_deadline() -> None:
         upstream.answer(0)
 
     assert second.reply is OK
+
+
+async def test_a_hanging_upstream_is_noticed_though_the_time_ran_out_elsewhere() -> None:
+    clock = ManualClock()
+    breaker = Breaker(BreakerPolicy(min_calls=2), clock=clock)
+    async with anyio.create_task_group() as tasks:
+        flights = Coalesce(tasks, reads=reads)
+        service = stack(Deadline(DeadlinePolicy(idle=10.0), clock=clock), flights, breaker)(Held())
+        for _ in range(2):
+            leaving, timed_out = Running(tasks, service, READ), Running(tasks, service, READ)
+            await settle()
+            leaving.cancel()
+            await clock.advance(10.0)
+            assert isinstance(timed_out.error, DeadlineExceeded)
+
+    assert breaker.state is State.OPEN
+
+
+async def test_downstreams_that_leave_a_flight_say_nothing_about_the_upstream() -> None:
+    breaker = Breaker(BreakerPolicy(min_calls=2), clock=ManualClock())
+    async with anyio.create_task_group() as tasks:
+        service = stack(Coalesce(tasks, reads=reads), breaker)(Held())
+        for _ in range(5):
+            leaving = Running(tasks, service, READ)
+            await settle()
+            leaving.cancel()
+            await settle()
+
+    assert breaker.state is State.CLOSED
 
 
 async def test_notifications_reach_all_and_questions_the_first_who_is_there() -> None:

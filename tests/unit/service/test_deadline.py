@@ -70,6 +70,23 @@ async def test_progress_resets_the_idle_limit_but_never_the_total() -> None:
     assert "150 s" in running.error.message
 
 
+async def test_a_call_that_has_ended_leaves_no_timer_of_its_own() -> None:
+    clock, upstream = ManualClock(), Held()
+    service = Deadline(DeadlinePolicy(idle=60.0, total=600.0), clock=clock)(upstream)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(5):
+            Running(tasks, service, make_call(back=Ear("p")))
+            await settle()
+            back = upstream.calls[number].back
+            assert back is not None
+            await back.notify(PROGRESS, None)
+            upstream.answer(number)
+            await settle()
+
+    assert clock.armed == 1, "the one that all calls share"
+
+
 async def test_other_notifications_are_no_progress() -> None:
     clock, upstream = ManualClock(), Held()
     service = Deadline(DeadlinePolicy(idle=60.0), clock=clock)(upstream)
@@ -106,9 +123,31 @@ async def test_a_person_who_thinks_about_a_question_does_not_use_up_the_idle_tim
     assert isinstance(running.error, DeadlineExceeded)
 
 
-async def test_a_question_does_not_move_the_total() -> None:
+async def test_the_time_of_a_question_does_not_count_for_the_total_either() -> None:
+    clock, upstream, ear = ManualClock(), Held(), Ear(answers=[])
+    service = Deadline(DeadlinePolicy(idle=60.0, total=100.0, question=900.0), clock=clock)(upstream)
+
+    async with anyio.create_task_group() as tasks:
+        running = Running(tasks, service, make_call(back=ear))
+        await clock.advance(50.0)
+        back = upstream.calls[0].back
+        assert back is not None
+        tasks.start_soon(back.ask, "elicitation/create", None)
+        await clock.advance(800.0)
+        assert not running.done
+        assert ear.thinking is not None
+        ear.thinking.set_result({"action": "accept"})
+        await clock.advance(49.0)
+        assert not running.done
+        await clock.advance(1.0)
+
+    assert isinstance(running.error, DeadlineExceeded)
+    assert "within 100 s" in running.error.message
+
+
+async def test_a_question_that_nobody_answers_ends_the_call() -> None:
     clock, upstream, ear = ManualClock(), Held(), Ear()
-    service = Deadline(DeadlinePolicy(idle=60.0, total=600.0), clock=clock)(upstream)
+    service = Deadline(DeadlinePolicy(idle=60.0, total=600.0, question=900.0), clock=clock)(upstream)
 
     async with anyio.create_task_group() as tasks:
         running = Running(tasks, service, make_call(back=ear))
@@ -116,9 +155,12 @@ async def test_a_question_does_not_move_the_total() -> None:
         back = upstream.calls[0].back
         assert back is not None
         tasks.start_soon(back.ask, "elicitation/create", None)
-        await clock.advance(600.0)
+        await clock.advance(899.0)
+        assert not running.done
+        await clock.advance(1.0)
         assert isinstance(running.error, DeadlineExceeded)
         tasks.cancel_scope.cancel()
+    assert clock.armed == 0
 
 
 @pytest.mark.parametrize(

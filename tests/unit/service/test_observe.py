@@ -33,6 +33,7 @@ async def test_a_reply_is_seen_once(reply: object, outcome: Outcome) -> None:
 
     assert await Observe(book)(Scripted(reply))(call) is reply  # type: ignore[arg-type]
 
+    assert noted() is None
     (seen,) = book.seen
     assert (seen.call, seen.reply, seen.error) == (call, reply, None)
     assert (seen.outcome, seen.attempts, seen.source) == (outcome, 1, "upstream")

@@ -148,6 +148,18 @@ async def test_the_budget_is_shared_by_all_calls() -> None:
     assert len(upstream.calls) == 13
 
 
+async def test_calls_that_go_well_earn_repetitions() -> None:
+    budget = BudgetPolicy(ratio=0.5, per_second=0.0, burst=1.0)
+    upstream = Scripted(ConnectFailed("1"), OK, ConnectFailed("2"), OK, OK, ConnectFailed("3"), OK)
+    service = now(RetryPolicy(backoff=BackoffPolicy(base=0.0), budget=budget))(upstream)
+
+    assert await service(make_call()) is OK
+    with pytest.raises(ConnectFailed):
+        await service(make_call())
+    for _ in range(3):
+        assert await service(make_call()) is OK
+
+
 async def test_a_call_that_asked_the_downstream_something_is_not_repeated() -> None:
     calls: list[Call] = []
 

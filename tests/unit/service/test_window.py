@@ -41,7 +41,9 @@ def test_time_that_goes_back_counts_as_none() -> None:
     window = Window(10.0)
     window.add_good(100.0)
     window.add_bad(50.0)
-    assert (window.good, window.bad, window.rate()) == (1, 1, 0.5)
+    window.add_good(50.0)
+    window.roll(100.0)
+    assert (window.good, window.bad) == (2, 1)
 
 
 def test_clearing_forgets_everything() -> None:

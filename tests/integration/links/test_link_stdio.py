@@ -130,6 +130,36 @@ async def test_params_are_not_changed_by_asking_for_progress(heard: Heard) -> No
     assert message["params"]["_meta"]["keep"] == 1
 
 
+async def test_a_progress_token_that_is_not_ours_never_goes_out(heard: Heard) -> None:
+    params = {"_meta": {"keep": 1, "progressToken": 7}}
+    async with child(heard) as link:
+        assert (await link.request("echo", params)).result == {"_meta": {"keep": 1}}
+        assert (await link.request("echo", params, back=Back())).result == {"_meta": {"keep": 1}}
+    assert params["_meta"]["progressToken"] == 7
+
+
+async def test_a_slow_downstream_slows_down_its_own_call_only(heard: Heard) -> None:
+    slow = anyio.Event()
+
+    class Slow(Back):
+        async def notify(self, method: str, params: Params | None) -> None:
+            await slow.wait()
+            await super().notify(method, params)
+
+    back = Slow("t")
+    with capture_logs() as logs:
+        async with child(heard) as link, anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: link.request("progress", {"steps": 5000}, back=back))
+            await anyio.wait_all_tasks_blocked()
+            assert (await link.request("echo", {"n": 1})).result == {"n": 1}
+            slow.set()
+    told = [params["progress"] for _, params in back.said if params]
+    assert told[-1] == 4999
+    assert told == sorted(told)
+    dropped = [entry["count"] for entry in logs if entry["event"] == "link.notifications.dropped"]
+    assert dropped == [5000 - len(told)]
+
+
 async def test_progress_of_a_finished_call_is_dropped(heard: Heard) -> None:
     back = Back("t")
     late = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 9}}
@@ -373,8 +403,14 @@ async def test_an_answer_given_right_before_the_end_still_counts(heard: Heard) -
 async def test_a_child_that_closes_its_output_is_of_no_use(heard: Heard) -> None:
     async with child(heard, stop_timeout=0.1) as link:
         with pytest.raises(Lost, match="closed its standard output"):
-            await link.request("close_stdout", None)
+            await link.request("close_stdout", {"seconds": 600})
         assert link.closed
+
+
+async def test_the_exit_code_is_told_even_if_it_comes_after_the_end_of_the_output(heard: Heard) -> None:
+    async with child(heard) as link:
+        with pytest.raises(Lost, match="exited with code 3"):
+            await link.request("close_stdout", {"seconds": 0.1})
 
 
 async def test_leaving_ends_the_calls_under_way(heard: Heard) -> None:
@@ -502,4 +538,28 @@ async def test_a_relative_command_counts_from_its_directory(heard: Heard, tmp_pa
     script.write_text(f"#!{sys.executable}\nimport runpy\nrunpy.run_path({CHILD!r}, run_name='__main__')\n")
     script.chmod(0o755)
     async with child(heard, command="./server.py", args=[], cwd=str(tmp_path)) as link:
+        assert (await link.request("echo", {"n": 1})).result == {"n": 1}
+
+
+async def test_links_leave_no_file_descriptors_behind(heard: Heard) -> None:
+    async with child(heard) as link:
+        await link.request("echo", None)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
+    for _ in range(5):
+        async with child(heard) as link:
+            await link.request("echo", None)
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - a count
+
+
+async def test_where_the_system_offers_no_process_handles_a_death_is_noticed_too(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.delattr(os, "waitid")
+    async with child(heard) as link:
+        grandchild = (await link.request("grandchild", None)).result["pid"]
+        os.kill(link.pid, signal.SIGKILL)
+        assert "SIGKILL" in await link.wait_closed()
+    await gone(grandchild)
+    async with child(heard) as link:
         assert (await link.request("echo", {"n": 1})).result == {"n": 1}

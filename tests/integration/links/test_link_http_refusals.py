@@ -190,7 +190,7 @@ async def test_a_lost_session_closes_the_link_and_the_request_was_not_run(status
         else:
             response.whole(status, body)
 
-    async with linked(handler) as (link, _):
+    async with linked(handler) as (link, site):
         await link.request("initialize", None)
         with pytest.raises(SessionGone) as caught:
             await link.request("tools/call", None)
@@ -200,6 +200,7 @@ async def test_a_lost_session_closes_the_link_and_the_request_was_not_run(status
             await link.request("tools/call", None)
         with pytest.raises(ConnectFailed):
             await link.notify("x", None)
+    assert site.of("DELETE") == []
 
 
 async def test_without_a_session_such_words_are_an_error_like_others() -> None:

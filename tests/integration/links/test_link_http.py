@@ -109,6 +109,23 @@ async def test_a_connection_is_used_again_after_an_answer(streamed: bool) -> Non
     assert {request.connection for request in site.requests} == {1}
 
 
+async def test_a_connection_is_used_again_when_its_stream_ends_after_the_answer() -> None:
+    answered = anyio.Event()
+
+    async def answer(_request: Request, response: Response) -> None:
+        response.stream()
+        response.result_event({})
+        await answered.wait()
+        response.end()
+
+    async with linked(answer) as (link, site):
+        for _ in range(20):
+            answered = anyio.Event()
+            await link.request("x", None)
+            answered.set()
+    assert len({request.connection for request in site.requests}) < 10
+
+
 async def test_an_answer_does_not_wait_for_the_end_of_its_stream() -> None:
     async def answer(_request: Request, response: Response) -> None:
         response.stream()
