@@ -8,7 +8,7 @@ from proxy.agents.view import View
 from proxy.errors import INVALID_PARAMS, Rejected, RoutingError
 from proxy.model import Backchannel, Call, Caller, Params, Reply, Route
 from proxy.upstream.registry import Registry
-from proxy.wire.headers import annotation_fault, param_headers, param_map
+from proxy.wire.headers import ParamMap, annotation_fault, param_headers, param_map
 
 Find = Callable[[View, str], Route]
 
@@ -27,7 +27,7 @@ _REFERENCES: Final[Mapping[str, tuple[Find, str]]] = {
 
 COMPLETION: Final = "completion/complete"
 
-MAX_HEADER_MAPS: Final = 4096
+MAX_MAPS: Final = 4096
 """Tools whose header maps are kept; more than a catalog has, unless its lists change all the time."""
 
 
@@ -65,7 +65,7 @@ class Router:
         self._registry = registry
         self._view = view
         self._ready = ready
-        self._headers: dict[int, tuple[Params, Mapping[tuple[str, ...], str]]] = {}
+        self._maps: dict[int, tuple[Params, ParamMap | None]] = {}
 
     async def route(self, request: Request) -> Routed:
         """Find where a request goes. A name that nobody knows waits once for upstreams that are still starting.
@@ -119,16 +119,21 @@ class Router:
         )
 
     def _param_headers(self, tool: Params, params: Params) -> Mapping[str, str] | None:
-        """The ``Mcp-Param-*`` headers, computed anew: a renaming proxy must never copy them (SEP on custom headers)."""
-        known = self._headers.get(id(tool))
-        if known is None or known[0] is not tool:
-            schema = tool.get("inputSchema")
-            known = (tool, {} if annotation_fault(schema) else param_map(schema))
-            if len(self._headers) >= MAX_HEADER_MAPS:
-                self._headers.clear()
-            self._headers[id(tool)] = known
+        """The ``Mcp-Param-*`` headers, computed anew: a renaming proxy must never copy them (SEP-2243)."""
+        schema = tool.get("inputSchema")
+        places = self.param_map(schema) if isinstance(schema, Mapping) else None
         arguments = params.get("arguments")
-        return param_headers(known[1], arguments) if known[1] and isinstance(arguments, Mapping) else None
+        return param_headers(places, arguments) if places and isinstance(arguments, Mapping) else None
+
+    def param_map(self, schema: Params) -> ParamMap | None:
+        """Which arguments of a tool travel in headers; None if none do. Looked up once for each schema."""
+        known = self._maps.get(id(schema))
+        if known is None or known[0] is not schema:
+            if len(self._maps) >= MAX_MAPS:
+                self._maps.clear()
+            places = None if annotation_fault(schema) else param_map(schema) or None
+            known = self._maps[id(schema)] = (schema, places)
+        return known[1]
 
 
 def repeatable(tool: Params) -> bool:

@@ -36,8 +36,7 @@ async def drive(send: Send, params: Params, *, back: Backchannel, capabilities: 
     idle = 0
     for _ in range(MAX_ROUNDS):
         reply = await send(params)
-        result = reply.result
-        if not asks(result):
+        if not may_ask(reply) or not asks(result := reply.result):
             await _close_links(links, back)
             return reply
         requests = result.get("inputRequests")
@@ -47,6 +46,11 @@ async def drive(send: Send, params: Params, *, back: Backchannel, capabilities: 
             idle += 1
         params = _retry(params, answers, result.get("requestState"))
     raise ProtocolFault(f"asked for input {MAX_ROUNDS} times without coming to an end")
+
+
+def may_ask(reply: Reply) -> bool:
+    """Whether a reply can be a question, without decoding it; the answer is nearly always no."""
+    return b"input_required" in reply.raw
 
 
 def asks(result: Any) -> bool:

@@ -10,17 +10,18 @@ from typing import Final, TypeVar
 from pydantic import BaseModel
 
 from proxy.config.model import Config, UpstreamConfig
+from proxy.config.tower import TowerConfig
 
 TUNING: Final = frozenset(
     {
-        *("timeout", "start_timeout", "stop_timeout", "grace", "refresh", "health", "idle_timeout", "lazy"),
+        *("start_timeout", "stop_timeout", "grace", "refresh", "health", "idle_timeout", "lazy"),
         *("naming", "tools", "resources", "prompts"),
-        *("concurrency", "queue"),
+        *TowerConfig.model_fields,
     }
 )
 """Settings of an upstream that its link does not depend on. Any other that differs asks for a new link."""
 
-LIVE: Final = frozenset({"instructions"})
+LIVE: Final = frozenset({"instructions", "status"})
 """Settings of ``server`` that hold at once. Any other that differs asks for a restart."""
 
 T = TypeVar("T")

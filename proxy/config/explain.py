@@ -11,6 +11,7 @@ from proxy.config.model import AgentConfig, Filter, LogConfig, NamingConfig, Ser
 from proxy.config.node import Node, kind_of
 from proxy.config.rules import KEY
 from proxy.config.suggest import did_you_mean
+from proxy.config.tower import PARTS
 from proxy.errors import Problem
 
 Loc = tuple[str | int, ...]
@@ -107,6 +108,10 @@ def _number(node: Node, loc: Loc, _: Mapping[str, Any]) -> Words:
     return f"must be a whole number{_instead(node, loc)}", ""
 
 
+def _figure(node: Node, loc: Loc, _: Mapping[str, Any]) -> Words:
+    return f"must be a number{_instead(node, loc)}", ""
+
+
 def _truth(node: Node, loc: Loc, _: Mapping[str, Any]) -> Words:
     return f"must be true or false{_instead(node, loc)}", ""
 
@@ -139,6 +144,8 @@ _TYPES: Final[Mapping[str, Callable[[Node, Loc, Mapping[str, Any]], Words]]] = M
         "int_parsing": _number,
         "int_parsing_size": _number,
         "int_from_float": _number,
+        "float_type": _figure,
+        "float_parsing": _figure,
         "bool_type": _truth,
         "bool_parsing": _truth,
         "enum": _choice,
@@ -159,6 +166,8 @@ def _fields(loc: Loc) -> Iterable[str] | None:
             return AgentConfig.model_fields
         case ("upstreams" | "agents", _, "tools" | "resources" | "prompts"):
             return Filter.model_fields
+        case ("upstreams", _, str(part)) if part in PARTS:
+            return PARTS[part].model_fields
         case _:
             return None
 

@@ -18,6 +18,7 @@ from proxy.config.rules import (
     upstream_faults,
     upstream_name_fault,
 )
+from proxy.config.tower import TowerConfig
 from proxy.config.units import Duration, DurationOrZero, Size, Whole
 
 KIB = 1024
@@ -122,7 +123,7 @@ class NamingConfig(Model):
     """The longest public name, in characters; longer ones are shortened with a hash."""
 
 
-class UpstreamConfig(Model):
+class UpstreamConfig(TowerConfig):
     """One MCP server that Manifold connects to: a command to start, or a URL."""
 
     type: Transport = Transport.STDIO
@@ -145,8 +146,6 @@ class UpstreamConfig(Model):
     """Several addresses of one remote server, instead of url."""
     headers: Mapping[str, SecretStr] = Field(default_factory=dict)
     """HTTP headers for a remote server."""
-    timeout: Duration = 60.0
-    """The longest one call may take, in seconds."""
     start_timeout: Duration = 60.0
     """The longest the server may take to start and answer for the first time, in seconds."""
     grace: DurationOrZero | None = None
@@ -175,10 +174,6 @@ class UpstreamConfig(Model):
     """The largest message taken from it, in bytes."""
     stop_timeout: Duration = 2.0
     """The patience with each step of stopping it, in seconds."""
-    concurrency: Whole = Field(default=64, ge=1, le=100_000)
-    """How many calls may be under way at once."""
-    queue: Whole = Field(default=256, ge=0, le=1_000_000)
-    """How many calls may wait for a place."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -220,8 +215,12 @@ class ServerConfig(Model):
     """The largest request body, in bytes."""
     state_dir: Path | None = None
     """Where last-known listings are kept; relative to the configuration file."""
+    express: bool = True
+    """Whether hot HTTP requests take the express lane past FastMCP."""
     state_keys: tuple[SecretStr, ...] = ()
     """Secrets of at least 32 characters that seal what clients carry between rounds; replicas share them."""
+    status: bool = False
+    """Whether /status.json answers clients on other machines too."""
     instructions: str | None = None
     """What Manifold tells a model about itself, instead of the collected instructions of its upstreams."""
 

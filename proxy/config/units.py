@@ -66,13 +66,18 @@ def size(value: Any) -> int:
     return int(number)
 
 
-def _whole(value: Any) -> Any:
+def number(value: Any) -> Any:
+    """A number as it is; true and false are none.
+
+    Raises:
+        PydanticCustomError: it is one of these two.
+    """
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "is not a number")
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(number)]
 """A whole number; true and false are none."""
 
 _DURATION_TEXT: Final = {"type": "string", "pattern": rf"^\s*({_NUMBER}\s*(ms|s|m|h|d)?\s*)+$|\$\{{.+\}}"}

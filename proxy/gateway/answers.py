@@ -4,12 +4,15 @@ A tool call that fails before the upstream answered becomes a tool result with `
 act on it. Everything else, and every error of the upstream itself, is a JSON-RPC error.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp.shared.exceptions import MCPError
 
+from proxy.bridge.convert import Crossing, error_for
 from proxy.errors import ManifoldError, Rejected, RoutingError, UpstreamError
 from proxy.model import Sent
+from proxy.router import Request, Routed
 
 _MAY_HAVE_RUN: Final = {
     Sent.NO: "The call was not executed; it is safe to try again.",
@@ -25,9 +28,21 @@ def wire_error(error: ManifoldError) -> MCPError:
     return MCPError(code=error.jsonrpc, message=describe(error), data=details(error))
 
 
+def refusal(request: Request, routed: Routed, error: Rejected) -> MCPError:
+    """The JSON-RPC error for an upstream's own error, as the downstream's era knows it and with exported URIs."""
+    uri = request.params.get("uri")
+    crossing = Crossing(error.era or request.caller.era, request.caller.era)
+    told = error_for(crossing, request.method, error, uri if isinstance(uri, str) else None)
+    data = told.data
+    if isinstance(data, Mapping) and isinstance(own := data.get("uri"), str) and own != uri:
+        data = {**data, "uri": routed.view.export(routed.route.upstream, own)}
+    return MCPError(code=told.jsonrpc, message=told.message, data=data)
+
+
 def failed_call(error: UpstreamError) -> dict[str, Any]:
     """The tool result for a call which the upstream did not answer."""
-    text = f"{describe(error)} {_MAY_HAVE_RUN[error.sent]}"
+    what = describe(error)
+    text = f"{what}{'' if what.endswith(('.', '?', '!')) else '.'} {_MAY_HAVE_RUN[error.sent]}"
     return {
         "content": [{"type": "text", "text": text}],
         "isError": True,

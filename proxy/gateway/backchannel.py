@@ -19,6 +19,15 @@ log = structlog.get_logger(__name__)
 LOG: Final = "notifications/message"
 
 
+def wants_log(caller: Caller, params: Params | None) -> bool:
+    """Whether a downstream asked for log lines of this level; a modern one that asked for none gets none."""
+    wanted = caller.log_level
+    if wanted is None:
+        return caller.era is Era.HANDSHAKE
+    level = (params or {}).get("level")
+    return level not in LEVELS or wanted not in LEVELS or LEVELS.index(level) >= LEVELS.index(wanted)
+
+
 class RequestBackchannel:
     """Carries what belongs to one downstream request on that request's own stream.
 
@@ -43,20 +52,12 @@ class RequestBackchannel:
 
     async def notify(self, method: str, params: Params | None) -> None:
         """Deliver it; a downstream that has gone away is no error of the upstream's."""
-        if method == LOG and not self._wants(params):
+        if method == LOG and not wants_log(self._caller, params):
             return
         try:
             await self._channel.notify(method, self._mapped(method, params))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             log.debug("downstream.notify.dropped", method=method)
-
-    def _wants(self, params: Params | None) -> bool:
-        """Whether the downstream asked for log lines of this level; a modern one that asked for none gets none."""
-        wanted = self._caller.log_level
-        if wanted is None:
-            return self._caller.era is Era.HANDSHAKE
-        level = (params or {}).get("level")
-        return level not in LEVELS or wanted not in LEVELS or LEVELS.index(level) >= LEVELS.index(wanted)
 
     def _mapped(self, method: str, params: Params | None) -> Params | None:
         return params if self.view is None else rewrite.incoming(self.view, self.upstream, method, params)

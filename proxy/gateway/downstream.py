@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 
 from proxy.gateway import seams
@@ -26,22 +27,28 @@ def agent_of(ctx: ServerRequestContext[Any, Any], default: str | None) -> str | 
 
 
 def caller_of(ctx: ServerRequestContext[Any, Any], agent: str | None) -> Caller:
-    """Describe the downstream to the router. Made once per handshake connection, once per modern request."""
-    connection = seams.connection(ctx)
+    """Describe the downstream of a request to the router."""
+    level = _log_level(ctx.params) if Era.of(ctx.protocol_version) is Era.MODERN else None
+    return caller_on(seams.connection(ctx), agent, level)
+
+
+def caller_on(connection: Connection, agent: str | None, log_level: str | None = None) -> Caller:
+    """Describe the downstream of a connection: made once per handshake connection, once per modern request."""
     known = connection.state.get(_STATE)
-    if isinstance(known, Caller) and known.agent == agent and known.version == ctx.protocol_version:
+    version = connection.protocol_version
+    if isinstance(known, Caller) and known.agent == agent and known.version == version:
         return known
-    era = Era.of(ctx.protocol_version)
-    capabilities = seams.capabilities(ctx)
+    era = Era.of(version)
+    capabilities = seams.capabilities(connection)
     caller = Caller(
         era=era,
-        version=ctx.protocol_version,
+        version=version,
         capabilities=capabilities,
         told=canonical(capabilities),
-        client_info=seams.client_info(ctx),
+        client_info=seams.client_info(connection),
         agent=agent,
         session=f"d{next(_numbers)}" if era is Era.HANDSHAKE else None,
-        log_level=_log_level(ctx.params) if era is Era.MODERN else None,
+        log_level=log_level,
     )
     if connection.initialize_accepted:
         connection.state[_STATE] = caller

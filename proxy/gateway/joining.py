@@ -1,9 +1,9 @@
 """Joining a downstream's request to its upstream, whatever the eras: straight through, suspended, or driven."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from proxy.bridge.drive import asks, drive
+from proxy.bridge.drive import asks, drive, may_ask
 from proxy.bridge.suspend import Asked, Claim, Suspender, url_requests
 from proxy.errors import URL_ELICITATION_REQUIRED, Rejected
 from proxy.gateway.state import Sealer, State, digest_of
@@ -14,14 +14,6 @@ from proxy.runtime import Runtime
 _ROUND_KEYS = ("inputResponses", "requestState")
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A raw result, and the era of the wire it came from."""
-
-    result: Any
-    era: Era
-
-
 class Joint:
     """Sends routed requests and brings back results that the downstream's era can carry."""
 
@@ -30,7 +22,7 @@ class Joint:
         self._sealer = sealer
         self.suspender = Suspender(runtime.clock)
 
-    async def send(self, request: Request, routed: Routed, back: Backchannel) -> Joined:
+    async def send(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         """Send a request, in as many rounds as the eras need.
 
         Raises:
@@ -40,22 +32,24 @@ class Joint:
             return await self._handshake(request, routed, back)
         return await self._modern(request, routed, back)
 
-    async def _handshake(self, request: Request, routed: Routed, back: Backchannel) -> Joined:
+    async def _handshake(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         async def send(params: Params) -> Reply:
             return await self._runtime.router.send(replace(routed, call=replace(routed.call, params=params)))
 
-        reply = await drive(
+        return await drive(
             send,
             routed.call.params or {},
             back=back,
             capabilities=request.caller.capabilities,
             clock=self._runtime.clock,
         )
-        return Joined(reply.result, reply.era)
 
-    async def _modern(self, request: Request, routed: Routed, back: Backchannel) -> Joined:
-        claim = Claim(request.caller.agent or "", digest_of(request.method, request.params))
+    async def _modern(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         token = request.params.get("requestState")
+        if token is None and self._straight(routed):
+            reply = await self._runtime.router.send(routed)
+            return self._sealed(reply, request) if may_ask(reply) else reply
+        claim = _claim(request)
         state = None if token is None else self._sealer.open(token, claim)
         try:
             if state is not None and state.parked is not None:
@@ -69,13 +63,17 @@ class Joint:
             return self._as_question(error, claim)
         if isinstance(found, Asked):
             token = self._sealer.seal(claim, parked=found.handle)
-            return Joined(_question(found.requests, token), Era.HANDSHAKE)
-        return Joined(self._sealed(found.result, claim), found.era)
+            return Reply.of(_question(found.requests, token))
+        return self._sealed(found, request)
+
+    def _straight(self, routed: Routed) -> bool:
+        """Whether nothing can be parked: the upstream's era is the downstream's, or there is nobody to be asked."""
+        call = routed.call
+        return call.caller.told == "{}" or self._runtime.registry[call.upstream].era is Era.MODERN
 
     async def _first_round(self, routed: Routed, claim: Claim, state: State | None, back: Backchannel) -> Reply | Asked:
         call = replace(routed.call, params=_with_state(routed.call.params or {}, state))
-        era = self._runtime.registry[call.upstream].era
-        if era is Era.MODERN or call.caller.told == "{}":
+        if self._straight(routed):
             return await self._runtime.router.send(replace(routed, call=call))
 
         async def send(parked: Backchannel) -> Reply:
@@ -84,17 +82,26 @@ class Joint:
 
         return await self.suspender.start(claim, call.caller.capabilities, back, send)
 
-    def _sealed(self, result: Any, claim: Claim) -> Any:
+    def _sealed(self, reply: Reply, request: Request) -> Reply:
+        """An upstream's question with its state inside ours; anything else as it is."""
+        result = reply.result
         if not asks(result) or result.get("requestState") is None:
-            return result
-        return {**result, "requestState": self._sealer.seal(claim, upstream=result["requestState"])}
+            return reply
+        sealed = self._sealer.seal(_claim(request), upstream=result["requestState"])
+        question = Reply.of({**result, "requestState": sealed})
+        question.era = reply.era
+        return question
 
-    def _as_question(self, error: Rejected, claim: Claim) -> Joined:
+    def _as_question(self, error: Rejected, claim: Claim) -> Reply:
         """Error -32042 does not exist in the modern era: it becomes the questions that it names."""
         requests = url_requests(error.data) if error.jsonrpc == URL_ELICITATION_REQUIRED else {}
         if not requests:
             raise error
-        return Joined(_question(requests, self._sealer.seal(claim, fresh=True)), Era.HANDSHAKE)
+        return Reply.of(_question(requests, self._sealer.seal(claim, fresh=True)))
+
+
+def _claim(request: Request) -> Claim:
+    return Claim(request.caller.agent or "", digest_of(request.method, request.params))
 
 
 def _with_state(params: Params, state: State | None) -> Params:

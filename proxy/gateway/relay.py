@@ -8,39 +8,30 @@ era (``resultType``, ``serverInfo``, caching hints) is put on here (docs/decisio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
 
-from proxy.agents import rewrite
 from proxy.agents.view import View
-from proxy.bridge.convert import Crossing, error_for, result_for
-from proxy.bridge.revisions import for_version
 from proxy.errors import INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
 from proxy.gateway import seams
-from proxy.gateway.answers import failed_call, wire_error
+from proxy.gateway.answers import failed_call, refusal, wire_error
 from proxy.gateway.backchannel import RequestBackchannel
 from proxy.gateway.downstream import agent_of, caller_of, first_caller, set_log_level
 from proxy.gateway.events import Audience, Listener
+from proxy.gateway.finish import Finish
 from proxy.gateway.joining import Joint
 from proxy.gateway.listening import Listening
+from proxy.gateway.lists import Lists
 from proxy.gateway.present import capabilities_of, instructions_of
 from proxy.gateway.subscriptions import Subscription, Subscriptions
 from proxy.model import Caller, Era, Kind, Params
-from proxy.router import COMPLETION, ROUTED, Request, Routed
+from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
 from proxy.upstream.session import LEVELS
 
 Context = ServerRequestContext[Any, Any]
 Handler = Callable[[Context, Caller], Awaitable[dict[str, Any]]]
-
-LISTS: Final = {
-    "tools/list": (Kind.TOOL, "tools"),
-    "resources/list": (Kind.RESOURCE, "resources"),
-    "resources/templates/list": (Kind.TEMPLATE, "resourceTemplates"),
-    "prompts/list": (Kind.PROMPT, "prompts"),
-}
-"""List method -> what it lists, and the key of its result."""
 
 _SUBSCRIBED: Final = "manifold.subscriptions"
 
@@ -53,24 +44,29 @@ class Relay:
         joint: sends what is routed, across the eras.
         audience: who hears of list changes.
         subscriptions: who hears of which resource.
-        server_info: how Manifold signs modern results.
+        finish: the last touch on a result.
     """
 
     def __init__(
-        self, runtime: Runtime, joint: Joint, audience: Audience, subscriptions: Subscriptions, server_info: Params
+        self, runtime: Runtime, joint: Joint, audience: Audience, subscriptions: Subscriptions, finish: Finish
     ) -> None:
         self._runtime = runtime
         self._joint = joint
         self._audience = audience
         self._subscriptions = subscriptions
-        self._server_info = server_info
+        self._finish = finish
+        self._lists = Lists(runtime, finish)
+        self.on_opened: Callable[[Connection], None] = lambda _connection: None
+        """Called when a handshake downstream has been introduced."""
         self._listening = Listening(runtime, audience, subscriptions)
         self.default_agent: str | None = None
         """The agent of a door without URLs (stdio)."""
         self.on_first: Callable[[Caller], None] | None = None
         """On a door for one downstream: called once, as soon as that has said what it can do."""
+        self.versions: dict[str, str] = {}
+        """Session id -> negotiated version, of every handshake session over streamable HTTP."""
         self._handlers: dict[str, Handler] = {
-            **dict.fromkeys(LISTS, self._list),
+            **dict.fromkeys(Lists.METHODS, self._list),
             **dict.fromkeys((*ROUTED, COMPLETION), self._relay),
         }
         self._handshake: dict[str, Handler] = {
@@ -112,6 +108,8 @@ class Relay:
         result.pop("instructions", None)
         if instructions:
             result["instructions"] = instructions
+        if era is Era.HANDSHAKE:
+            self.on_opened(seams.connection(ctx))
         return result
 
     async def _notification(self, ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -126,6 +124,9 @@ class Relay:
         connection = seams.connection(ctx)
         listener = Listener(agent_of(ctx, self.default_agent), connection.notify)
         connection.exit_stack.callback(self._audience.add(listener))
+        if connection.session_id is not None:
+            self.versions[connection.session_id] = connection.protocol_version
+            connection.exit_stack.callback(self.versions.pop, connection.session_id, None)
 
     async def _roots_changed(self, ctx: Context) -> None:
         caller = caller_of(ctx, agent_of(ctx, self.default_agent))
@@ -134,16 +135,7 @@ class Relay:
     # -- lists: from memory --------------------------------------------------------------------------------------------
 
     async def _list(self, ctx: Context, caller: Caller) -> dict[str, Any]:
-        if (ctx.params or {}).get("cursor") is not None:
-            # Everything fits on one page, so no cursor was ever given out (spec, pagination: invalid cursors).
-            raise Rejected(INVALID_PARAMS, "Invalid cursor")
-        await self._runtime.ready(caller.agent)
-        view = self._runtime.view(caller.agent)
-        kind, key = LISTS[ctx.method]
-        result: dict[str, Any] = {key: list(view.listing(kind))}
-        if caller.era is Era.MODERN:
-            result |= _hints(view, caller)
-        return self._finished(Crossing(caller.era, caller.era), ctx, caller, result)
+        return await self._lists.result(caller, ctx.method, ctx.params or {})
 
     # -- requests: to one upstream -------------------------------------------------------------------------------------
 
@@ -153,28 +145,14 @@ class Relay:
         routed = await self._runtime.router.route(request)
         back.view, back.upstream = routed.view, routed.route.upstream
         try:
-            joined = await self._joint.send(request, routed, back)
+            reply = await self._joint.send(request, routed, back)
         except Rejected as error:
-            raise self._refusal(request, routed, error) from error
+            raise refusal(request, routed, error) from error
         except UpstreamError as error:
             if ctx.method != "tools/call":
                 raise
-            return self._finished(Crossing(caller.era, caller.era), ctx, caller, failed_call(error))
-        result = rewrite.result(routed.view, routed.route.upstream, ctx.method, joined.result)
-        return self._finished(Crossing(joined.era, caller.era), ctx, caller, result)
-
-    def _finished(self, crossing: Crossing, ctx: Context, caller: Caller, result: Any) -> dict[str, Any]:
-        shaped = result_for(crossing, ctx.method, result, self._server_info)
-        return shaped if caller.era is Era.MODERN else for_version(caller.version, ctx.method, shaped)
-
-    def _refusal(self, request: Request, routed: Routed, error: Rejected) -> MCPError:
-        uri = request.params.get("uri")
-        crossing = Crossing(error.era or request.caller.era, request.caller.era)
-        told = error_for(crossing, request.method, error, uri if isinstance(uri, str) else None)
-        data = told.data
-        if isinstance(data, Mapping) and isinstance(own := data.get("uri"), str) and own != uri:
-            data = {**data, "uri": routed.view.export(routed.route.upstream, own)}
-        return MCPError(code=told.jsonrpc, message=told.message, data=data)
+            return self._finish.own(caller, ctx.method, failed_call(error))
+        return self._finish.reply(caller, ctx.method, routed, reply)
 
     # -- what one connection asks for ----------------------------------------------------------------------------------
 
@@ -218,15 +196,6 @@ class Relay:
         if not isinstance(uri, str):
             raise Rejected(INVALID_PARAMS, f"{ctx.method}: params.uri must be a string")
         return uri
-
-
-def _hints(view: View, caller: Caller) -> dict[str, Any]:
-    """Caching hints of a merged list: the shortest time, and private if any part of it is (SEP-2549)."""
-    parts = list(view.listings.values())
-    ttls = [part.ttl_ms for part in parts if part.ttl_ms is not None]
-    whole = bool(ttls) and len(ttls) == len(parts)
-    shared = whole and caller.agent is None and not any(part.private for part in parts)
-    return {"ttlMs": min(ttls) if whole else 0, "cacheScope": "public" if shared else "private"}
 
 
 def _plain(result: HandlerResult) -> dict[str, Any]:

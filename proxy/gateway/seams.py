@@ -4,15 +4,19 @@
 underscore of theirs.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio
 from fastmcp import FastMCP
 from mcp.server.connection import Connection
 from mcp.server.context import ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.dispatcher import Outbound
 from mcp.shared.exceptions import MCPError
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 
 def low_level(server: FastMCP) -> Server[Any]:
@@ -35,16 +39,48 @@ def request_channel(ctx: ServerRequestContext[Any, Any]) -> Outbound:
     return ctx.session._request_outbound  # noqa: SLF001 - same: the public sends re-model what they carry
 
 
-def capabilities(ctx: ServerRequestContext[Any, Any]) -> Mapping[str, Any]:
+def capabilities(peer: Connection) -> Mapping[str, Any]:
     """What the downstream declared, as JSON."""
-    declared = ctx.session.client_capabilities
+    declared = peer.client_capabilities
     return {} if declared is None else declared.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
-def client_info(ctx: ServerRequestContext[Any, Any]) -> Mapping[str, Any] | None:
+def client_info(peer: Connection) -> Mapping[str, Any] | None:
     """How the downstream introduced itself, as JSON."""
-    params = ctx.session.client_params
+    params = peer.client_params
     return None if params is None else params.client_info.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
-__all__ = ["MCPError", "capabilities", "client_info", "connection", "low_level", "plug_in", "request_channel"]
+def session_transports(app: Starlette, path: str) -> Callable[[], Mapping[str, Any]]:
+    """The transports of the live handshake sessions by session id, so that the express lane serves no dead one.
+
+    FastMCP makes the manager anew with every lifespan, so it is looked up each time.
+    """
+    endpoint = next(route.endpoint for route in app.routes if isinstance(route, Route) and route.path == path)
+    inner: Any = getattr(endpoint, "app", endpoint)  # behind RequireAuthMiddleware, if there is authentication
+
+    def live() -> Mapping[str, Any]:
+        manager = inner.session_manager
+        return {} if manager is None else manager._server_instances  # noqa: SLF001 - nothing public tells
+
+    return live
+
+
+def keep_awake(transport: Any) -> None:
+    """The session is used, though not through its transport: push its idle deadline."""
+    scope, seconds = transport.idle_scope, transport._idle_timeout  # noqa: SLF001 - nothing public pushes it
+    if scope is not None and seconds is not None and scope.deadline != math.inf:
+        scope.deadline = anyio.current_time() + seconds
+
+
+__all__ = [
+    "MCPError",
+    "capabilities",
+    "client_info",
+    "connection",
+    "keep_awake",
+    "low_level",
+    "plug_in",
+    "request_channel",
+    "session_transports",
+]

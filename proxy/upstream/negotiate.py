@@ -116,7 +116,7 @@ def _discovered(result: Any) -> Negotiated:
 
 
 async def initialize(link: Link, capabilities: Params, *, client_info: Params | None = None) -> Negotiated:
-    """Open the handshake era: ``initialize``, then ``notifications/initialized``.
+    """Open the handshake era with ``initialize``; ``Session.open`` ends the handshake.
 
     Raises:
         Rejected: the upstream refuses (among others: it is modern-only, -32022).

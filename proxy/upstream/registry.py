@@ -112,17 +112,12 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         Raises:
             UnknownServer: there is none in that place.
         """
-        was = UpstreamState.IDLE
+        was = self[place].state if place == comer.name else UpstreamState.IDLE
         if place is not None:
-            old = self._found(place)
-            old.hush()
-            if place == comer.name:
-                was = old.upstream.state
-            else:
-                self._say(place, old.upstream.state, UpstreamState.STOPPED, f"renamed to {comer.name}")
             self.retire(place)
         self._take(comer)
-        self._say(comer.name, was, comer.upstream.state, "the configuration changed")
+        if was is not (now := comer.upstream.state):
+            self._hooks.status(StatusEvent(comer.name, was, now, "the configuration changed", time.time()))
 
     def _take(self, running: Running) -> None:
         for leaving in self._leaving:
@@ -130,10 +125,6 @@ class Registry(AbstractAsyncContextManager["Registry"]):
                 leaving.hush()  # there is another of that name now
         self._running[running.name] = running
         running.speak()
-
-    def _say(self, name: str, old: UpstreamState, new: UpstreamState, reason: str) -> None:
-        if old is not new:
-            self._hooks.status(StatusEvent(name, old, new, reason, time.time()))
 
     def retune(self, name: str, config: UpstreamConfig) -> None:
         """Give an upstream a configuration that needs no other link.

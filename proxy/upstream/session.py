@@ -52,8 +52,13 @@ class Session:
         return self.negotiated.version
 
     async def open(self) -> None:
-        """Start what a session of its era needs: the stream on which an HTTP server speaks on its own."""
+        """Say that the handshake is over, and hear what an HTTP server says on its own (spec, lifecycle).
+
+        Raises:
+            UpstreamError: the link is gone.
+        """
         if self.era is Era.HANDSHAKE:
+            await self.link.notify("notifications/initialized", None)
             self.link.listen()
 
     async def request(self, call: Call) -> Reply:

@@ -98,8 +98,14 @@ class StdioLink(DuplexLink):
         self._noise.line(frame)
 
     async def _ready(self) -> None:
-        self._check_open()
+        await self._check_alive()
         await self.child.writable()
+        await self._check_alive()
+
+    async def _check_alive(self) -> None:
+        if self._reason is None and self.child.ending:
+            # What it died of is still on its way; ``ended`` follows soon.
+            await self.wait_closed()
         self._check_open()
 
     async def _write(self, frame: bytes) -> None:

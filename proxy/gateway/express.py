@@ -1,0 +1,284 @@
+"""The express lane: an ASGI short cut for hot HTTP requests of both eras.
+
+It stands before FastMCP's routing and behind everything that guards the door. A request that it can serve completely
+(known session, plain envelope, hot method) goes on bytes through the same router, joint and tower as in the other lane;
+anything else falls through before anything was sent (docs/decisions/0006).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+import structlog
+from mcp.server.connection import Connection
+from mcp.shared.exceptions import MCPError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from proxy.errors import ManifoldError, Rejected, UpstreamError
+from proxy.gateway import seams
+from proxy.gateway.admission import VERSION, modern_caller
+from proxy.gateway.answers import failed_call, refusal, wire_error
+from proxy.gateway.downstream import caller_on
+from proxy.gateway.finish import Finish
+from proxy.gateway.intake import SESSION, again, body_of, headers_of
+from proxy.gateway.joining import Joint
+from proxy.gateway.lane import Lane
+from proxy.gateway.lists import Lists
+from proxy.gateway.paths import AGENT_KEY
+from proxy.gateway.relay import input_schema
+from proxy.model import HANDSHAKE_VERSIONS, Caller, Era, Json, Params
+from proxy.router import COMPLETION, ROUTED, Request
+from proxy.runtime import Runtime
+from proxy.wire import envelope
+
+log = structlog.get_logger(__name__)
+
+WATCH_AFTER: Final = 0.05
+"""Seconds after which a call that still runs is watched for a downstream that went away; most are over by then."""
+
+_STATUS: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
+"""HTTP status by error code, modern era (spec 2026-07-28, transports)."""
+
+
+class _Open:
+    """A handshake session that the lane may serve."""
+
+    __slots__ = ("connection", "questions", "running", "session_id")
+
+    def __init__(self, connection: Connection, session_id: str) -> None:
+        self.connection = connection
+        self.session_id = session_id
+        self.running: dict[object, asyncio.Task[Any]] = {}
+        self.questions: dict[str, asyncio.Future[envelope.Message]] = {}
+
+
+class ExpressLane:
+    """ASGI middleware in front of one streamable HTTP endpoint.
+
+    Args:
+        runtime: views and router.
+        joint: sends what is routed.
+        finish: the last touch.
+        path: the endpoint.
+    """
+
+    def __init__(self, runtime: Runtime, joint: Joint, finish: Finish, path: str) -> None:
+        self._runtime = runtime
+        self._joint = joint
+        self._finish = finish
+        self._path = path
+        self._lists = Lists(runtime, finish)
+        self._open: dict[str, _Open] = {}
+        self._numbers = count(1)
+        self.transports: Callable[[], Mapping[str, Any]] = dict
+
+    def opened(self, connection: Connection) -> None:
+        """A handshake session was opened; the lane serves it until it closes."""
+        session_id = connection.session_id
+        if session_id is not None:
+            self._open[session_id] = _Open(connection, session_id)
+            connection.exit_stack.callback(self._open.pop, session_id, None)
+
+    def over(self, app: ASGIApp) -> ASGIApp:
+        """The lane in front of an app, where everything goes that it does not serve itself, untouched."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            hot = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == self._path
+            headers = headers_of(scope) if hot else None
+            if headers is None:
+                await app(scope, receive, send)
+                return
+            body = await body_of(receive)
+            if body is None or not await self._serve(scope, headers, body, (receive, send)):
+                await app(scope, again(body, receive), send)
+
+        return serve
+
+    async def _serve(
+        self, scope: Scope, headers: Mapping[bytes, bytes], body: bytes, channel: tuple[Receive, Send]
+    ) -> bool:
+        try:
+            message = envelope.decode(body)
+            params = message.decoded_params() or {}
+        except envelope.Malformed:
+            return False
+        agent = scope.get(AGENT_KEY)
+        if headers.get(VERSION, b"").startswith(b"2026"):
+            return await self._modern(headers, message, params, (agent, *channel))
+        session = self._session(headers)
+        if session is None:
+            return False
+        if message.kind is envelope.Kind.REQUEST:
+            return await self._handshake(session, message, params, (agent, *channel))
+        return await self._other(session, message, params, channel[1])
+
+    # -- the two eras --------------------------------------------------------------------------------------------------
+
+    async def _modern(
+        self,
+        headers: Mapping[bytes, bytes],
+        message: envelope.Message,
+        params: Params,
+        rest: tuple[str | None, Receive, Send],
+    ) -> bool:
+        agent, receive, send = rest
+        method = str(message.method)
+        if message.kind is not envelope.Kind.REQUEST or not _hot(method):
+            return False
+        caller = modern_caller(headers, method, params, agent)
+        if caller is None:
+            return False
+        if method == "tools/call" and self._annotated(agent, params):
+            return False  # the SDK compares arguments with ``Mcp-Param`` headers
+        lane = Lane(send, caller, (), params)
+        await self._watched(receive, self._answer(lane, caller, message, params))
+        return True
+
+    def _annotated(self, agent: str | None, params: Params) -> bool:
+        schema = input_schema(self._runtime.view(agent), str(params.get("name")))
+        return schema is not None and self._runtime.router.param_map(schema) is not None
+
+    async def _handshake(
+        self, session: _Open, message: envelope.Message, params: Params, rest: tuple[str | None, Receive, Send]
+    ) -> bool:
+        agent, receive, send = rest
+        method = str(message.method)
+        if not (_hot(method) or method == "ping") or message.id in session.running:
+            return False
+        caller = caller_on(session.connection, agent)
+        lane = Lane(send, caller, ((SESSION, session.session_id.encode()),), params)
+        lane.asking = lambda asked, about: self._question(session, lane, asked, about)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - an ASGI app runs in a task
+        session.running[message.id] = task
+        try:
+            # A closed response is no cancellation in this era: the downstream may have lost the connection only.
+            await self._answer(lane, caller, message, params)
+        finally:
+            del session.running[message.id]
+            if (transport := self.transports().get(session.session_id)) is not None:
+                seams.keep_awake(transport)
+        del receive
+        return True
+
+    async def _other(self, session: _Open, message: envelope.Message, params: Params, send: Send) -> bool:
+        """What is no request: the answer to a question of ours, or a cancellation of a request of ours."""
+        if message.method is msgspec.UNSET:
+            question = session.questions.get(str(message.id))
+            if question is None:
+                return False
+            if not question.done():
+                question.set_result(message)
+        elif message.method != "notifications/cancelled" or params.get("requestId") not in session.running:
+            return False
+        else:
+            session.running[params["requestId"]].cancel()
+        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        return True
+
+    def _session(self, headers: Mapping[bytes, bytes]) -> _Open | None:
+        session = self._open.get(headers.get(SESSION, b"").decode("latin-1"))
+        version = headers.get(VERSION)
+        if session is None or not session.connection.initialize_accepted:
+            return None
+        if version is not None and version.decode("latin-1") not in HANDSHAKE_VERSIONS:
+            return None
+        return session if session.session_id in self.transports() else None
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    async def _answer(self, lane: Lane, caller: Caller, message: envelope.Message, params: Params) -> None:
+        method, number = str(message.method), _number(message)
+        status = 200
+        try:
+            result = await self._result(lane, caller, method, params)
+            frame = envelope.response(number, msgspec.Raw(result))
+        except (MCPError, ManifoldError) as error:
+            fault = (error if isinstance(error, MCPError) else wire_error(error)).error
+            frame = envelope.error(number, fault.code, fault.message, fault.data)
+            status = _STATUS.get(fault.code, 200) if caller.era is Era.MODERN else 200
+        await lane.finish(frame, status)
+
+    async def _result(self, lane: Lane, caller: Caller, method: str, params: Params) -> bytes:
+        if method == "ping":
+            return b"{}"
+        if method in self._lists:
+            return await self._lists.encoded(caller, method, params)
+        request = Request(method, params, caller, lane)
+        routed = await self._runtime.router.route(request)
+        lane.view, lane.upstream = routed.view, routed.route.upstream
+        try:
+            reply = await self._joint.send(request, routed, lane)
+        except Rejected as error:
+            raise refusal(request, routed, error) from error
+        except UpstreamError as error:
+            if method != "tools/call":
+                raise
+            return msgspec.json.encode(self._finish.own(caller, method, failed_call(error)))
+        return self._finish.raw(caller, method, routed, reply)
+
+    async def _question(self, session: _Open, lane: Lane, method: str, params: Params | None) -> Json:
+        key = f"lane-{next(self._numbers)}"
+        answer = session.questions[key] = asyncio.get_running_loop().create_future()
+        try:
+            await lane.event(envelope.request(key, method, params))
+            message = await answer
+        finally:
+            del session.questions[key]
+        if message.kind is envelope.Kind.ERROR:
+            fault = message.fault
+            raise Rejected(fault.code, fault.message, fault.data)
+        return msgspec.json.decode(message.result)
+
+    async def _watched(self, receive: Receive, answering: Any) -> None:
+        """Answer, and give up when the downstream has gone: closing the response cancels, in the modern era."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - an ASGI app runs in a task
+        watch = _Watch(receive, task)
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER, watch.start)
+        try:
+            await answering
+        except asyncio.CancelledError:
+            if not watch.gone:
+                raise
+            task.uncancel()
+        finally:
+            timer.cancel()
+            watch.stop()
+
+
+class _Watch:
+    """Waits for a disconnect beside a call that takes long."""
+
+    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self._receive = receive
+        self._task = task
+        self._waiter: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def start(self) -> None:
+        """Begin to wait."""
+        # Owned by the call beside which it waits: ``stop`` is in its finally, so it cannot outlive it.
+        self._waiter = asyncio.get_running_loop().create_task(self._wait())
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._task.cancel()
+
+
+def _number(message: envelope.Message) -> int | str | float | None:
+    return None if message.id is msgspec.UNSET else message.id
+
+
+def _hot(method: str) -> bool:
+    return method in ROUTED or method == COMPLETION or method in Lists.METHODS

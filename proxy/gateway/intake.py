@@ -1,0 +1,54 @@
+"""Taking in a request for the express lane, and giving it back as if it had not been touched."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.types import Message, Receive, Scope
+
+from proxy.gateway.admission import METHOD, NAME, PARAM_PREFIX, VERSION
+
+SESSION: Final = b"mcp-session-id"
+
+_ROUTING: Final = frozenset({VERSION, METHOD, NAME, SESSION})
+
+
+def headers_of(scope: Scope) -> Mapping[bytes, bytes] | None:
+    """The headers by name; None if the lane should not touch the request."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if (name in found and name in _ROUTING) or name.startswith(PARAM_PREFIX):
+            return None
+        found[name] = value
+    accept = found.get(b"accept", b"")
+    if not found.get(b"content-type", b"").startswith(b"application/json"):
+        return None
+    return found if b"application/json" in accept and b"text/event-stream" in accept else None
+
+
+async def body_of(receive: Receive) -> bytes | None:
+    """The whole body; None if the downstream went away."""
+    first = await receive()
+    if first["type"] != "http.request":
+        return None
+    if not first.get("more_body"):
+        return bytes(first["body"])
+    parts = [first["body"]]
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message["body"])
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def again(body: bytes | None, receive: Receive) -> Receive:
+    """The request's body once more, for the app behind the lane."""
+    first: list[Message] = (
+        [{"type": "http.disconnect"}] if body is None else [{"type": "http.request", "body": body, "more_body": False}]
+    )
+
+    async def replay() -> Message:
+        return first.pop() if first else await receive()
+
+    return replay

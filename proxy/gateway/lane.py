@@ -1,0 +1,105 @@
+"""One request on the express lane: its answer as JSON, or as an event stream from the moment something else is said.
+
+The response is JSON as long as the upstream only answers. When it reports progress, logs, or asks something, the
+response turns into an event stream on the spot (spec, streamable HTTP: the server chooses).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from starlette.types import Send
+
+from proxy.agents import rewrite
+from proxy.agents.view import View
+from proxy.errors import METHOD_NOT_FOUND, Rejected
+from proxy.gateway.backchannel import LOG, wants_log
+from proxy.model import Caller, Era, Json, Params
+from proxy.wire import envelope, sse
+
+log = structlog.get_logger(__name__)
+
+Header = tuple[bytes, bytes]
+
+JSON_TYPE: Final[Header] = (b"content-type", b"application/json")
+_STREAM: Final[tuple[Header, ...]] = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+
+Ask = Callable[[str, Params | None], Awaitable[Json]]
+
+
+class Lane:
+    """Writes one response, and is the back channel of the call behind it.
+
+    Args:
+        send: the ASGI channel.
+        caller: who asked.
+        headers: what every response bears (the session id).
+        params: of the request.
+    """
+
+    __slots__ = ("_caller", "_headers", "_pending", "_send", "_streaming", "_token", "asking", "upstream", "view")
+
+    def __init__(self, send: Send, caller: Caller, headers: tuple[Header, ...], params: Params) -> None:
+        self._send = send
+        self._caller = caller
+        self._headers = headers
+        self._streaming = False
+        self._pending: asyncio.Lock | None = None
+        meta = params.get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+        self._token: str | int | None = token if isinstance(token, str | int) and not isinstance(token, bool) else None
+        self.asking: Ask | None = None
+        """How a question gets its answer; None where the downstream cannot be asked."""
+        self.view: View | None = None
+        self.upstream = ""
+
+    @property
+    def progress_token(self) -> str | int | None:
+        """The token under which the downstream expects progress."""
+        return self._token
+
+    async def notify(self, method: str, params: Params | None) -> None:
+        """Put a notification on the stream."""
+        if method != LOG or wants_log(self._caller, params):
+            await self.event(envelope.notification(method, self._mapped(method, params)))
+
+    async def ask(self, method: str, params: Params | None) -> Json:
+        """Put a question on the stream, and wait for the answer, which comes in a request of its own.
+
+        Raises:
+            Rejected: the downstream answered with an error, or this era has no questions.
+        """
+        if self.asking is None or self._caller.era is Era.MODERN:
+            raise Rejected(METHOD_NOT_FOUND, f"{method}: the client cannot be asked on this connection")
+        return await self.asking(method, self._mapped(method, params))
+
+    async def event(self, frame: bytes) -> None:
+        """Write one message as an event; the first one turns the response into a stream."""
+        if self._pending is None:
+            self._pending = asyncio.Lock()
+        async with self._pending:
+            if not self._streaming:
+                self._streaming = True
+                start = {"type": "http.response.start", "status": 200, "headers": [*_STREAM, *self._headers]}
+                await self._send(start)
+            body = sse.encode(frame, event="message")
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def finish(self, frame: bytes, status: int = 200) -> None:
+        """Write the answer and end the response."""
+        if self._streaming:
+            await self.event(frame)
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        length = (b"content-length", str(len(frame)).encode())
+        headers = [JSON_TYPE, length, *self._headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": frame, "more_body": False})
+
+    def _mapped(self, method: str, params: Params | None) -> Params | None:
+        return params if self.view is None else rewrite.incoming(self.view, self.upstream, method, params)
