@@ -14,10 +14,12 @@ import structlog
 
 from proxy.config.diff import Plan
 from proxy.config.model import Config
+from proxy.front.early import Opening
 from proxy.gateway.server import Gateway
-from proxy.gateway.serving import HttpServer, address, bind, http_server
+from proxy.gateway.serving import HttpServer, Idle, address, bind, http_server
 from proxy.reload import Reloader, Source
 from proxy.runtime import Runtime, background
+from proxy.store.extensions import installed_layers
 from proxy.telemetry import logging
 
 log = structlog.get_logger(__name__)
@@ -40,10 +42,18 @@ Opened = Callable[[Serving], Coroutine[Any, Any, None]]
 """Called once the door is open."""
 
 
-async def serve_http(
-    config: Config, *, state: Path | None = None, opened: Opened | None = None, source: Source | None = None
+async def serve_http(  # noqa: PLR0913 - each is an option of the command line
+    config: Config,
+    *,
+    state: Path | None = None,
+    agent: str | None = None,
+    opened: Opened | None = None,
+    source: Source | None = None,
+    idle_exit: float | None = None,
 ) -> None:
-    """Serve over HTTP until a signal says otherwise.
+    """Serve over HTTP until a signal says otherwise, or nobody asked anything for ``idle_exit`` seconds.
+
+    Paths that name no agent are served as ``agent`` sees it.
 
     The first SIGINT or SIGTERM drains: no new connections, calls in flight finish, bounded. A second one hurries.
     With a source, the configuration is read again on SIGHUP and whenever one of the source's files changes.
@@ -55,8 +65,11 @@ async def serve_http(
     try:
         async with _running(config, state, source) as (runtime, gateway):
             runtime.start()
-            server = http_server(gateway.http_app())
+            idle = Idle(gateway.http_app(agent))
+            server = http_server(idle)
             async with background() as tasks:
+                if idle_exit is not None:
+                    tasks.start_soon(_on_idle, server, idle, idle_exit)
                 tasks.start_soon(_on_signal, server, runtime, gateway)
                 url = address(sock) + config.server.path
                 log.info("manifold.listening", url=url)
@@ -68,11 +81,16 @@ async def serve_http(
 
 
 async def serve_stdio(
-    config: Config, *, state: Path | None = None, agent: str | None = None, source: Source | None = None
+    config: Config,
+    *,
+    state: Path | None = None,
+    agent: str | None = None,
+    source: Source | None = None,
+    opening: Opening | None = None,
 ) -> None:
     """Serve one downstream over standard input and output, until it closes its end or a signal comes.
 
-    A source means the same as for ``serve_http``.
+    A source means the same as for ``serve_http``. With an opening, the conversation that it has begun is continued.
 
     Raises:
         UnknownServer: there is no such agent.
@@ -82,13 +100,13 @@ async def serve_stdio(
         async with background() as tasks:
             with anyio.CancelScope() as serving:
                 tasks.start_soon(_cancel_on_signal, serving)
-                await gateway.stdio(agent)
+                await gateway.stdio(agent, opening)
     log.info("manifold.stopped")
 
 
 @asynccontextmanager
 async def _running(config: Config, state: Path | None, source: Source | None) -> AsyncIterator[tuple[Runtime, Gateway]]:
-    async with Runtime(config, state=state) as runtime:
+    async with Runtime(config, state=state, layers=installed_layers()) as runtime:
         gateway = Gateway(runtime)
         async with background() as tasks:
             tasks.start_soon(gateway.run)
@@ -139,6 +157,12 @@ async def _on_signal(server: HttpServer, runtime: Runtime, gateway: Gateway) -> 
             await runtime.registry.drain(DRAIN)
             server.stop()
             await anyio.sleep_forever()
+
+
+async def _on_idle(server: HttpServer, idle: Idle, limit: float) -> None:
+    await idle.reached(limit)
+    log.info("manifold.idle", limit=limit)
+    server.stop()
 
 
 async def _hurry(signals: AsyncIterator[signal.Signals], server: HttpServer, drain: anyio.CancelScope) -> None:

@@ -3,41 +3,43 @@
 ``Runtime`` has no transport of its own. The gateway serves it, the command asks it, a Python program may embed it.
 """
 
-import time
+import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
-import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
 from proxy.agents.view import View, Views
 from proxy.catalog.holder import CatalogHolder, Change
-from proxy.catalog.naming import sanitise
 from proxy.catalog.policy import CatalogPolicy
-from proxy.catalog.store import ListingStore
+from proxy.catalog.store import ListingKeeper
 from proxy.config.diff import Plan, diff, running
 from proxy.config.model import Config, UpstreamConfig
+from proxy.keeping import Keeping
 from proxy.model import Caller, Listing, Params, StatusEvent
 from proxy.router import Router
+from proxy.service.base import Layer
 from proxy.service.clock import SYSTEM, Clock
-from proxy.upstream.identity import identity_of
+from proxy.upstream.kinds import AnyUpstream
 from proxy.upstream.registry import Registry
 from proxy.upstream.running import Running
 from proxy.upstream.standing import Hooks
-from proxy.upstream.upstream import Upstream
 
 log = structlog.get_logger(__name__)
 
 CHAIN_KEY: Final = "mcp-manifold"
-"""The experimental capability by which one Manifold knows another (docs/guide/chaining.md)."""
+"""The experimental capability by which one Manifold knows another (docs/guide/chaining.md). Its ``chain`` names the
+Manifold itself and all that stand behind it, so that a loop is seen."""
+
+MAX_CHAIN: Final = 64
+"""Manifolds that a chain names."""
 
 Heard = Callable[[str, str, Params | None], None]
 """Hears an upstream's notifications: upstream, method, params."""
@@ -48,20 +50,30 @@ class Runtime:
 
     Args:
         config: what to run.
-        state: the directory for last-known listings; None keeps nothing.
+        state: where last-known listings are kept, a directory or a keeper; None keeps nothing.
+        layers: what goes around all towers, the outermost first.
         clock: monotonic seconds.
     """
 
-    def __init__(self, config: Config, *, state: Path | None = None, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        state: Path | ListingKeeper | None = None,
+        layers: Sequence[Layer] = (),
+        clock: Clock = SYSTEM,
+    ) -> None:
         self.config = config
         self.clock = clock
+        self.instance = secrets.token_hex(8)
+        """Which Manifold this is, for chains of them."""
         self.holder = CatalogHolder(CatalogPolicy.of(config))
         self.views = Views(config.agents)
         self.registry = Registry(Hooks(self._status, self._listed, self._heard), self._known)
-        self.router = Router(self.registry, self.view, self.ready)
+        self.router = Router(self.registry, self.view, self.ready, layers)
         self.on_status: list[Callable[[StatusEvent], None]] = []
         self.on_notification: list[Heard] = []
-        self._store = ListingStore(state / "listings") if state is not None else None
+        self._keeping = Keeping(state)
         self._loaded: dict[str, Listing] = {}
         self._started: float | None = None
         self._stack = AsyncExitStack()
@@ -70,8 +82,8 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         upstreams = running(self.config)
-        self._loaded = await anyio.to_thread.run_sync(self._load, upstreams)
-        self.holder.update(self._loaded)
+        self._loaded = await self._keeping.load(upstreams)
+        self.holder.update(self._loaded, CatalogPolicy.of(self.config, chained=_chained(self._loaded)))
         self._tasks = await self._stack.enter_async_context(background())
         await self._stack.enter_async_context(self.registry)
         for name, upstream in upstreams.items():
@@ -109,7 +121,7 @@ class Runtime:
             plan = diff(self.config, config)
             places = plan.places()
             comers = {name: config.upstreams[name] for name in (*plan.added, *places)}
-            loaded = await anyio.to_thread.run_sync(self._load, comers)
+            loaded = await self._keeping.load(comers)
             self._loaded = {name: one for name, one in self._loaded.items() if name not in comers} | loaded
             async with self.registry.provisioned(comers, places) as ready:
                 self._swap(plan, config, ready)
@@ -137,7 +149,7 @@ class Runtime:
         listings = kept | {name: one for name, one in self._loaded.items() if name in plan.added} | news
         policy = CatalogPolicy.of(self.config, chained=_chained(listings))
         if plan.renamed:
-            self.holder.update(kept, _as_before(policy, self.holder.current.policy, plan.renamed))
+            self.holder.update(kept, policy.as_before(self.holder.current.policy, plan.renamed))
         self.holder.update(listings, policy)
         for name, listing in news.items():
             self._keep(name, listing)
@@ -177,7 +189,7 @@ class Runtime:
         """How many upstreams are in which state."""
         return dict(Counter(one.state.value for one in self.registry))
 
-    async def _grace(self, upstream: Upstream) -> None:
+    async def _grace(self, upstream: AnyUpstream) -> None:
         began = self._started if self._started is not None else self.clock.now()
         if upstream.config.lazy:
             # Its first use is this: somebody asks what it offers, and nobody knows.
@@ -202,6 +214,11 @@ class Runtime:
         if upstream not in self.registry:
             return
         known = self.holder.current.listings.get(upstream)
+        if self.instance in chain_of(listing.capabilities):
+            # What it offers is what we offer: taking it in would list everything again and again, and call in circles.
+            log.error("upstream.loop", upstream=upstream, hint="It leads back to this Manifold; remove it on one side.")
+            self.holder.replace(upstream, None)
+            return
         self._note_chain(upstream, listing)
         self.holder.replace(upstream, listing)
         if listing != known:
@@ -217,6 +234,12 @@ class Runtime:
         for upstream in tuple(self.registry):
             await upstream.roots_changed(caller.told)
 
+    def chain(self) -> list[str]:
+        """This Manifold and all that stand behind it."""
+        listings = self.holder.current.listings.values()
+        behind = {one for listing in listings for one in chain_of(listing.capabilities)}
+        return [self.instance, *sorted(behind)[:MAX_CHAIN]]
+
     def forget(self, upstream: str) -> Change | None:
         """Take an upstream's entries out of the catalog; exactly its own."""
         return self.holder.replace(upstream, None)
@@ -227,27 +250,10 @@ class Runtime:
         del config
         return self._loaded.get(name)
 
-    def _load(self, upstreams: Mapping[str, UpstreamConfig]) -> dict[str, Listing]:
-        found: dict[str, Listing] = {}
-        for name, config in upstreams.items() if self._store is not None else ():
-            loaded = self._store.load(name, identity_of(config)) if self._store is not None else None
-            if loaded is not None and loaded.listing is not None:
-                found[name] = loaded.listing
-            elif loaded is not None and loaded.reason:
-                log.warning("catalog.file_ignored", upstream=name, reason=loaded.reason)
-        return found
-
     def _keep(self, upstream: str, listing: Listing) -> None:
-        if self._store is not None and self._tasks is not None:
-            self._tasks.start_soon(self._save, upstream, listing)
-
-    async def _save(self, upstream: str, listing: Listing) -> None:
         config = self.config.upstreams.get(upstream)
-        if self._store is None or config is None:
-            return
-        save = partial(self._store.save, upstream, identity_of(config), listing, at=time.time())
-        if reason := await anyio.to_thread.run_sync(save):
-            log.warning("catalog.not_saved", upstream=upstream, reason=reason)
+        if config is not None and self._tasks is not None:
+            self._tasks.start_soon(self._keeping.save, upstream, config, listing)
 
 
 @asynccontextmanager
@@ -261,14 +267,12 @@ async def background() -> AsyncIterator[TaskGroup]:
         await tasks.__aexit__(None, None, None)
 
 
-def _as_before(policy: CatalogPolicy, old: CatalogPolicy, renamed: Mapping[str, str]) -> CatalogPolicy:
-    """A policy by which renamed upstreams give their tools the names they had.
-
-    A catalog made by it, just before the one by the new policy, makes the old names aliases. Names with a hash in them
-    depend on the upstream's own name, so they are not found again.
-    """
-    named = {new: old.naming.pattern_of(name).replace("{server}", sanitise(name)) for name, new in renamed.items()}
-    return replace(policy, naming=replace(policy.naming, patterns={**policy.naming.patterns, **named}))
+def chain_of(capabilities: Params) -> list[str]:
+    """The Manifolds behind a server, itself included, by what it says of its capabilities; empty if it is none."""
+    experimental = capabilities.get("experimental")
+    ours = experimental.get(CHAIN_KEY) if isinstance(experimental, Mapping) else None
+    chain = ours.get("chain") if isinstance(ours, Mapping) else None
+    return [one for one in chain if isinstance(one, str)] if isinstance(chain, list) else []
 
 
 def _chained(listings: Mapping[str, Listing]) -> frozenset[str]:

@@ -9,6 +9,7 @@ import anyio
 
 from proxy.cli.options import load_config, state_dir
 from proxy.runtime import Runtime
+from proxy.store.extensions import installed_layers
 from proxy.telemetry import logging
 
 T = TypeVar("T")
@@ -18,9 +19,10 @@ def ask(files: list[Path] | None, agent: str | None, question: Callable[[Runtime
     """Run the upstreams of a configuration, put a question to them, and stop them again."""
     logging.configure(level="warning")
     loaded = load_config(files, agent=agent)
+    layers = installed_layers()
 
     async def run() -> T:
-        async with Runtime(loaded.config, state=state_dir(loaded.config)) as runtime:
+        async with Runtime(loaded.config, state=state_dir(loaded.config), layers=layers) as runtime:
             runtime.start()
             await runtime.ready(agent)
             return await question(runtime)

@@ -1,17 +1,12 @@
-"""The command's entry: which subcommands there are."""
+"""The command's entry: which subcommands there are. Each is imported when it is asked for."""
 
+import gc
 import sys
 from collections.abc import Sequence
 
 from cyclopts import App
 
 from proxy import __version__
-from proxy.cli.call import call
-from proxy.cli.check import check
-from proxy.cli.explain import explain
-from proxy.cli.listing import list_
-from proxy.cli.schema import schema
-from proxy.cli.serve import serve
 from proxy.errors import ManifoldError
 
 app = App(
@@ -20,21 +15,31 @@ app = App(
     version=__version__,
     default_parameter=None,
 )
-app.command(serve)
-app.command(check)
-app.command(list_, name="list")
-app.command(call)
-app.command(explain)
-app.command(schema)
+app.command("proxy.cli.serve:serve")
+app.command("proxy.cli.connect:connect")
+app.command("proxy.cli.check:check")
+app.command("proxy.cli.listing:list_", name="list")
+app.command("proxy.cli.call:call")
+app.command("proxy.cli.explain:explain")
+app.command("proxy.cli.schema:schema")
+app.command("proxy.cli.status:status")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 well, 1 a failure that was reported, 2 a wrong command line."""
     try:
-        result = app(argv, exit_on_error=True, print_error=True)
+        command, bound, _ = app.parse_args(argv, exit_on_error=True, print_error=True)
+        _settle()
+        result = command(*bound.args, **bound.kwargs)
     except ManifoldError as error:
         print(f"mcp-manifold: {error.text()}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _settle() -> None:
+    """Everything is imported: the collector need not look at it again, and may work (``proxy.cli`` put it to rest)."""
+    gc.freeze()
+    gc.enable()

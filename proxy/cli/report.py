@@ -8,7 +8,7 @@ from pathlib import Path
 from proxy import __version__
 from proxy.app import Serving
 from proxy.model import Kind, Listing, UpstreamState
-from proxy.upstream.upstream import Upstream
+from proxy.upstream.kinds import AnyUpstream
 
 _MARKS = {UpstreamState.READY: "●", UpstreamState.CONNECTING: "○", UpstreamState.IDLE: "○"}
 
@@ -33,14 +33,14 @@ def banner(serving: Serving, files: tuple[Path, ...], agent: str | None) -> str:
     return "\n".join(lines)
 
 
-def upstream_lines(upstreams: Iterable[Upstream]) -> list[str]:
+def upstream_lines(upstreams: Iterable[AnyUpstream]) -> list[str]:
     """One line for each upstream: its state, what it offers, or why it does not."""
     found = list(upstreams)
     width = max((len(one.name) for one in found), default=0)
     return [f"{_MARKS.get(one.state, '✗')} {one.name:<{width}}  {one.state.value:<12} {_what(one)}" for one in found]
 
 
-def _what(upstream: Upstream) -> str:
+def _what(upstream: AnyUpstream) -> str:
     if upstream.error is not None:
         return upstream.error.text()
     if upstream.state is UpstreamState.READY and upstream.listing is not None:

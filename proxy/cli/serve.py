@@ -1,23 +1,37 @@
 """``mcp-manifold serve``: open a door."""
 
+import gc
+import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import anyio
+import structlog
 from cyclopts import Parameter
+from pydantic_core import PydanticCustomError
 
 from proxy.app import Serving, serve_http, serve_stdio
 from proxy.cli.options import AgentName, ConfigFiles, load_config, state_dir
 from proxy.cli.report import banner
 from proxy.config.load import Loaded, load
 from proxy.config.model import Config
+from proxy.config.units import DURATION_HINT, seconds
 from proxy.errors import ConfigError, Problem
+from proxy.front.early import opening
+from proxy.front.place import Place
 from proxy.reload import Source
 from proxy.telemetry import logging
+
+log = structlog.get_logger(__name__)
+
+THRESHOLDS: Final = (10_000, 50, 50)
+"""When the garbage collector looks (measured: p99 at 64 connections falls to a third)."""
 
 
 def serve(  # noqa: PLR0913 - each is an option of the command line
@@ -31,6 +45,8 @@ def serve(  # noqa: PLR0913 - each is an option of the command line
     watch: Annotated[
         bool, Parameter(help="Reload when a configuration file changes; SIGHUP reloads in any case.")
     ] = True,
+    idle_exit: Annotated[str | None, Parameter(help="Over HTTP, end after this time without a request.")] = None,
+    ready_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Serve the configured upstreams as one MCP server."""
     if http and stdio:
@@ -43,10 +59,13 @@ def serve(  # noqa: PLR0913 - each is an option of the command line
     again = partial(_load_again, loaded.files, agent, partial(_listening, host=host, port=port))
     source = Source.of(loaded, again, watch=watch)
     if stdio:
-        run = partial(serve_stdio, chosen, state=state, agent=agent, source=source)
+        start = opening(loaded, agent, os.environ)
+        run = partial(serve_stdio, chosen, state=state, agent=agent, source=source, opening=start)
     else:
-        opened = partial(_opened, files=loaded.files, agent=agent)
-        run = partial(serve_http, chosen, state=state, opened=opened, source=source)
+        opened = partial(_opened, files=loaded.files, agent=agent, ready_fd=ready_fd)
+        idle = None if idle_exit is None else _seconds(idle_exit)
+        run = partial(serve_http, chosen, state=state, agent=agent, opened=opened, source=source, idle_exit=idle)
+    gc.set_threshold(*THRESHOLDS)
     anyio.run(run, backend_options={"use_uvloop": sys.platform != "win32"})
     return 0
 
@@ -68,6 +87,28 @@ def _listening(config: Config, host: str | None, port: int | None) -> Config:
     return config.model_copy(update={"server": config.server.model_copy(update=changes)}) if changes else config
 
 
-async def _opened(serving: Serving, *, files: tuple[Path, ...], agent: str | None) -> None:
-    await serving.runtime.ready(None)
-    print(banner(serving, files, agent), file=sys.stderr, flush=True)
+def _seconds(text: str) -> float:
+    try:
+        return seconds(text)
+    except PydanticCustomError as error:
+        raise ConfigError([Problem("--idle-exit", f"{text!r} {error.message()}", DURATION_HINT)]) from error
+
+
+async def _opened(serving: Serving, *, files: tuple[Path, ...], agent: str | None, ready_fd: int | None) -> None:
+    with ExitStack() as stack:
+        if agent is None:  # fronts look for the store
+            _announce(stack, Place.of(files, os.environ), serving.url)
+        if ready_fd is not None:
+            os.write(ready_fd, json.dumps({"url": serving.url}).encode() + b"\n")
+            os.close(ready_fd)
+        await serving.runtime.ready(None)
+        print(banner(serving, files, agent), file=sys.stderr, flush=True)
+        await anyio.sleep_forever()
+
+
+def _announce(stack: ExitStack, place: Place, url: str) -> None:
+    """Let fronts find us for as long as the door is open."""
+    try:
+        stack.enter_context(place.announced(url))
+    except OSError as error:
+        log.warning("front.not_announced", path=str(place.note), reason=error.strerror or str(error))

@@ -1,7 +1,7 @@
 """What a configuration says about the tower of one upstream. Durations are seconds."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -116,7 +116,7 @@ class TowerConfig(Model):
     """The time after which a read that has no answer yet is sent a second time, in seconds; by default never."""
 
 
-PARTS = {
+PARTS: Final[Mapping[str, type[Model]]] = {
     "rate_limit": RateLimitConfig,
     "retry": RetryConfig,
     "breaker": BreakerConfig,

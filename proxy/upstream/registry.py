@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import anyio
 import structlog
@@ -14,17 +14,24 @@ from proxy.config.model import UpstreamConfig
 from proxy.errors import UnknownServer
 from proxy.model import Era, Listing, StatusEvent, UpstreamState
 from proxy.service.base import Service
+from proxy.telemetry.metrics import Metrics
+from proxy.upstream.kinds import AnyUpstream
 from proxy.upstream.running import Running
+from proxy.upstream.stack import Shared, Tower
 from proxy.upstream.standing import Hooks
-from proxy.upstream.upstream import Upstream
 
 log = structlog.get_logger(__name__)
+
+PATIENCE: Final = 600.0
+"""Seconds that calls under way are given when their upstream leaves, if they have no deadline of their own."""
 
 
 class Registry(AbstractAsyncContextManager["Registry"]):
     """Name -> upstream. An async context manager: leaving it stops them all, bounded, and leaves no process behind."""
 
     def __init__(self, hooks: Hooks, known: Callable[[str, UpstreamConfig], Listing | None] | None = None) -> None:
+        self.metrics = Metrics()
+        """What was called, and how it went."""
         self._hooks = hooks
         self._known = known or (lambda _name, _config: None)
         self._running: dict[str, Running] = {}
@@ -46,7 +53,7 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         # The block's own error goes on as it is, not inside a group: it is not the supervisors'.
         await tasks.__aexit__(None, None, None)
 
-    def add(self, name: str, config: UpstreamConfig, *, start: bool = True) -> Upstream:
+    def add(self, name: str, config: UpstreamConfig, *, start: bool = True) -> AnyUpstream:
         """Take on an upstream and start it in the background.
 
         Raises:
@@ -54,12 +61,15 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         """
         if name in self._running:
             raise ValueError(f"upstream {name!r} exists already")
-        assert self._tasks is not None, "enter the registry first"  # noqa: S101 - a bug of ours, not of a caller
-        running = Running(name, config, self._hooks, self._known(name, config))
+        running = self._make(name, config)
         self._take(running)
         if start:
             self._start(running)
         return running.upstream
+
+    def _make(self, name: str, config: UpstreamConfig) -> Running:
+        assert self._tasks is not None, "enter the registry first"  # noqa: S101 - a bug of ours, not of a caller
+        return Running(name, config, self._hooks, self._known(name, config), Shared(self._tasks, self.metrics))
 
     def introduce(self, told: str, prefers: Era) -> None:
         """There is one downstream only; see ``Supervisor.introduce``. Holds for upstreams that start from now on."""
@@ -92,7 +102,7 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             comers: the upstreams to start.
             places: the name of a comer -> the upstream that it takes the place of, mostly of the same name.
         """
-        ready = {name: Running(name, config, self._hooks, self._known(name, config)) for name, config in comers.items()}
+        ready = {name: self._make(name, config) for name, config in comers.items()}
         for name, place in places.items():
             ready[name].upstream.watched = self[place].watched  # subscriptions go on
         try:
@@ -156,9 +166,11 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             self._tasks.start_soon(self._see_off, running)
 
     async def _see_off(self, running: Running) -> None:
-        await running.drain(running.upstream.config.timeout)
+        await running.drain(_patience(running.upstream.config))
         await running.stop()
         self._leaving.discard(running)
+        if running.name not in self._running:
+            self.metrics.forget(running.name)
 
     async def drain(self, seconds: float) -> None:
         """Let the calls of all upstreams finish, at most ``seconds``."""
@@ -168,10 +180,10 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             for leaving in self._leaving:
                 tasks.start_soon(leaving.drain, seconds)
 
-    def __getitem__(self, name: str) -> Upstream:
+    def __getitem__(self, name: str) -> AnyUpstream:
         return self._found(name).upstream
 
-    def __iter__(self) -> Iterator[Upstream]:
+    def __iter__(self) -> Iterator[AnyUpstream]:
         return (running.upstream for running in self._running.values())
 
     def __len__(self) -> int:
@@ -188,6 +200,14 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         """
         return self._found(name).serve
 
+    def tower(self, name: str) -> Tower:
+        """The tower itself, to look at.
+
+        Raises:
+            UnknownServer: there is none of that name.
+        """
+        return self._found(name).tower
+
     def listings(self) -> Mapping[str, Listing]:
         """What is known of every upstream, in the order of the configuration."""
         return {u.name: u.listing for u in self if u.listing is not None}
@@ -198,3 +218,8 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             known = sorted(self._running)[:8]
             raise UnknownServer(f"There is no upstream {name!r}", name=name, suggestions=known)
         return running
+
+
+def _patience(config: UpstreamConfig) -> float:
+    """How long calls under way may still take when their upstream leaves, in seconds."""
+    return max((config.deadline or PATIENCE, *config.timeouts.values()))

@@ -7,9 +7,9 @@ import structlog
 
 from proxy.config.model import UpstreamConfig
 from proxy.model import Call, Listing, Params, Reply, StatusEvent
-from proxy.upstream.stack import build
+from proxy.upstream.kinds import members_of, upstream_of
+from proxy.upstream.stack import Shared, Tower
 from proxy.upstream.standing import Hooks
-from proxy.upstream.upstream import Upstream
 
 log = structlog.get_logger(__name__)
 
@@ -32,16 +32,19 @@ class Running:
         config: its configuration.
         hooks: who hears of it.
         known: its last-known listing.
+        shared: what all towers have in common.
     """
 
-    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, known: Listing | None) -> None:
-        self.upstream = Upstream(name, config, hooks=Hooks(self._status, self._listed, self._notified), known=known)
+    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, known: Listing | None, shared: Shared) -> None:
+        own = Hooks(self._status, self._listed, self._notified)
+        self.upstream = upstream_of(name, config, own, known, self._moved)
+        self.tower = Tower(config, members_of(self.upstream), shared)
+        """What its calls go through."""
         self.listed = anyio.Event()
         """Set when it has been connected and listed for the first time."""
         self.started = False
         self._hooks = hooks
         self._silent = True
-        self._tower = build(self.upstream.request, config)
         self._calls = _Calls()
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
@@ -61,7 +64,7 @@ class Running:
         calls = self._calls
         calls.under_way += 1
         try:
-            return await self._tower(call)
+            return await self.tower.service(call)
         finally:
             calls.under_way -= 1
             if calls.none is not None and not calls.under_way:
@@ -82,7 +85,7 @@ class Running:
     def retune(self, config: UpstreamConfig) -> None:
         """Go over to a configuration that needs no other link. Calls under way keep the limits they began with."""
         self.upstream.config = config
-        self._tower = build(self.upstream.request, config)
+        self.tower.retune(config)
         if not config.lazy:
             self.upstream.start()
 
@@ -117,6 +120,9 @@ class Running:
             with anyio.CancelScope(shield=True):
                 await self._done.wait()
 
+    def _moved(self, event: StatusEvent) -> None:
+        self.tower.moved(event)
+
     def _status(self, event: StatusEvent) -> None:
         if not self._silent:
             self._hooks.status(event)
@@ -127,5 +133,7 @@ class Running:
             self._hooks.listing(name, listing)
 
     def _notified(self, name: str, method: str, params: Params | None) -> None:
+        if method.endswith(("/updated", "/list_changed")):
+            self.tower.outdated()
         if not self._silent:
             self._hooks.notification(name, method, params)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped] # comes with fastmcp; its stubs are not worth a dependency
 import pytest
+from pydantic import BaseModel
 
 from proxy.config.load import load, load_data, load_text
 from proxy.config.model import AgentConfig, Config, Filter, LogConfig, NamingConfig, ServerConfig, UpstreamConfig
@@ -13,6 +14,7 @@ from proxy.config.node import plain
 from proxy.config.schema import file_schema
 from proxy.config.secrets import MASK, masked, masked_args, masked_url
 from proxy.config.syntax import format_of, parse
+from proxy.config.tower import PARTS
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SHIPPED = sorted(path for path in CONFIGS.iterdir() if path.is_file())
@@ -63,7 +65,15 @@ def test_the_full_configuration_says_every_default() -> None:
 
 def test_the_full_configuration_names_every_option() -> None:
     text = (CONFIGS / "full.yaml").read_text(encoding="utf-8")
-    models = (ServerConfig, LogConfig, NamingConfig, UpstreamConfig, AgentConfig, Filter)
+    models: tuple[type[BaseModel], ...] = (
+        ServerConfig,
+        LogConfig,
+        NamingConfig,
+        UpstreamConfig,
+        AgentConfig,
+        Filter,
+        *PARTS.values(),
+    )
     missing = [name for model in models for name in model.model_fields if f"{name}:" not in text]
     assert missing == []
 

@@ -26,7 +26,18 @@ LINK = {
     *("session", "era", "max_message"),
 }
 """What a link is made of. A new setting belongs here or to TUNING, and whoever adds it decides which."""
-RESTART = {"name", "host", "port", "path", "allowed_hosts", "allowed_origins", "max_body", "state_dir", "state_keys"}
+RESTART = {
+    "name",
+    "host",
+    "port",
+    "path",
+    "allowed_hosts",
+    "allowed_origins",
+    "max_body",
+    "state_dir",
+    "state_keys",
+    "express",
+}
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 UPSTREAMS = st.builds(
