@@ -4,6 +4,8 @@ ManifoldError                     code · message · hint · documentation ancho
 ├─ ConfigError                    a list of problems, each with file, line, path, hint
 ├─ RoutingError                   UnknownTarget (also "not allowed") · UnknownServer · AmbiguousName
 ├─ InvalidArguments               which argument, what was expected
+├─ ToolFailed                     the tool answered with isError; raised only where a caller asks for it
+├─ ExtensionFault                 a middleware or tool handler failed
 └─ UpstreamError                  upstream · sent: no | maybe | yes
    ├─ Unavailable   (no)          ConnectFailed · CircuitOpen · QueueFull · RateLimited · Draining · AuthRequired
    ├─ TimedOut      (maybe)       AttemptTimeout · DeadlineExceeded
@@ -39,6 +41,8 @@ class ManifoldError(Exception):
 
     code: ClassVar[str] = "manifold"
     """A stable identifier: logs, metrics and ``docs/errors.md`` use it."""
+    advice: ClassVar[str] = "Please report it if it has no other code."
+    """What to do about it in general: the documentation says it, and an answer to a model that has no better hint."""
     jsonrpc: int = INTERNAL_ERROR
     """The JSON-RPC error code with which it leaves a door."""
 
@@ -77,6 +81,7 @@ class ConfigError(ManifoldError):
     """A configuration cannot be used. ``problems`` has all of them, not the first."""
 
     code = "config"
+    advice = "The message has every problem with file, line and remedy. What ran before keeps running."
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -87,6 +92,7 @@ class RoutingError(ManifoldError):
     """A name leads nowhere. ``suggestions`` are the nearest names the caller may see."""
 
     code = "routing"
+    advice = "List again and use a name from the list."
     jsonrpc = INVALID_PARAMS
 
     def __init__(self, message: str, *, name: str = "", suggestions: Sequence[str] = (), hint: str = "") -> None:
@@ -101,31 +107,68 @@ class UnknownTarget(RoutingError):
     """No such tool, prompt or resource for this caller; also what it may not see."""
 
     code = "unknown-target"
+    advice = "Use one of the suggested names, or list again."
 
 
 class UnknownServer(RoutingError):
     """No such upstream or agent."""
 
     code = "unknown-server"
+    advice = "Use one of the suggested names; `mcp-manifold status` shows which upstreams there are."
 
 
 class AmbiguousName(RoutingError):
     """A short name fits several tools."""
 
     code = "ambiguous-name"
+    advice = "Use one of the full names in the message."
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentProblem:
+    """What is wrong with one argument. The value itself is never repeated: it may be secret."""
+
+    argument: str
+    """Where it stands, as in ``filters[0].name``; empty for the arguments as a whole."""
+    expected: str
+    got: str
+    """The kind of value that was given."""
+
+    def __str__(self) -> str:
+        return f"{self.argument or 'the arguments'}: expected {self.expected}, got {self.got}"
 
 
 class InvalidArguments(ManifoldError):
-    """Arguments do not fit a tool's schema."""
+    """Arguments do not fit a tool's schema. ``problems`` names each argument that does not."""
 
     code = "invalid-arguments"
+    advice = "Correct the argument that the message names."
     jsonrpc = INVALID_PARAMS
+
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[ArgumentProblem] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
+class ToolFailed(ManifoldError):
+    """The tool itself reported an error: its call was answered with ``isError``. The message is the tool's own."""
+
+    code = "tool-failed"
+    advice = "The message is the tool's own: change the arguments as it says, or go on without this tool."
+
+
+class ExtensionFault(ManifoldError):
+    """A middleware or tool handler, which is no part of Manifold, raised an exception."""
+
+    code = "extension-fault"
+    advice = "This is a fault of that extension; the log of Manifold has its traceback."
 
 
 class UpstreamError(ManifoldError):
     """Something between us and one upstream. ``sent`` says whether the request had reached it."""
 
     code = "upstream"
+    advice = "Try again later; the operator finds more in the log of Manifold."
     sent: Sent = Sent.MAYBE
 
     def __init__(self, message: str, *, upstream: str = "", hint: str = "") -> None:
@@ -137,6 +180,7 @@ class Unavailable(UpstreamError):
     """The upstream cannot be reached now; nothing was sent."""
 
     code = "unavailable"
+    advice = "Try again later, or go on without this server."
     sent = Sent.NO
 
 
@@ -144,24 +188,28 @@ class ConnectFailed(Unavailable):
     """No connection could be made, or negotiation failed."""
 
     code = "connect-failed"
+    advice = "Manifold keeps trying to connect; try again later. `mcp-manifold check` tells the operator why."
 
 
 class CircuitOpen(Unavailable):
     """The breaker is open: the upstream failed too often just now."""
 
     code = "circuit-open"
+    advice = "Try again after the pause, or go on without this server."
 
 
 class QueueFull(Unavailable):
     """The upstream's bounded queue has no place left."""
 
     code = "queue-full"
+    advice = "Try again later with fewer calls at once; the operator may raise `concurrency`, `queue` or `queue_wait`."
 
 
 class RateLimited(Unavailable):
     """Over the configured rate. ``retry_after`` is in seconds."""
 
     code = "rate-limited"
+    advice = "Wait the time that the message says; the operator may raise `rate_limit`."
 
     def __init__(self, message: str, *, upstream: str = "", hint: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message, upstream=upstream, hint=hint)
@@ -172,42 +220,49 @@ class Draining(Unavailable):
     """The upstream is being stopped or replaced."""
 
     code = "draining"
+    advice = "Try again in a moment."
 
 
 class AuthRequired(Unavailable):
     """The upstream wants credentials which we do not have or which it no longer takes."""
 
     code = "auth-required"
+    advice = "Trying again does not help: the operator must give valid credentials, mostly in `headers` or `env`."
 
 
 class TimedOut(UpstreamError):
     """No answer in time; the request may have run."""
 
     code = "timed-out"
+    advice = "The operator may raise `timeout`, or `timeouts` for this tool."
 
 
 class AttemptTimeout(TimedOut):
     """One attempt took longer than its timeout."""
 
     code = "attempt-timeout"
+    advice = "The operator may raise `attempt_timeout`."
 
 
 class DeadlineExceeded(TimedOut):
     """The whole call took longer than its deadline."""
 
     code = "deadline-exceeded"
+    advice = "The operator may raise `timeout`, `timeouts` for this tool, or `deadline`."
 
 
 class Lost(UpstreamError):
     """The link died during the call; the request may have run."""
 
     code = "lost"
+    advice = "Manifold connects again by itself."
 
 
 class SessionGone(UpstreamError):
     """The upstream says that our session no longer exists (HTTP 404): it did not execute the request."""
 
     code = "session-gone"
+    advice = "Manifold opens a new session by itself; try again."
     sent = Sent.NO
 
 
@@ -215,6 +270,7 @@ class ProtocolFault(UpstreamError):
     """The upstream broke the protocol: a malformed frame, an answer of the wrong shape, a frame over the limit."""
 
     code = "protocol-fault"
+    advice = "This is a fault of that server: trying again rarely helps. The log of Manifold has the details."
     sent = Sent.YES
 
 
@@ -222,6 +278,7 @@ class Rejected(UpstreamError):
     """The peer answered with a JSON-RPC error; its code, message and data are relayed unchanged."""
 
     code = "rejected"
+    advice = "Its code, message and data are the upstream's own."
     sent = Sent.YES
 
     def __init__(self, number: int, message: str, data: Any = None, *, upstream: str = "") -> None:

@@ -6,6 +6,7 @@ from proxy.service.base import Service
 from proxy.service.breaker_state import REFUSED, BreakerPolicy, BreakerState, Changed, State
 from proxy.service.clock import SYSTEM, Clock
 from proxy.service.verdict import Judge, Verdict, judge
+from proxy.service.wording import NOTHING_SENT
 
 
 class Breaker:
@@ -70,5 +71,5 @@ def _open(call: Call, seconds: float) -> CircuitOpen:
     return CircuitOpen(
         f"{call.upstream} has failed too often just now and is left alone for a while.",
         upstream=call.upstream,
-        hint=f"Nothing was sent. It will take calls again {when}; use another server's tools meanwhile.",
+        hint=f"{NOTHING_SENT} It will take calls again {when}; use another server's tools meanwhile.",
     )

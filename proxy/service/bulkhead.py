@@ -10,7 +10,7 @@ from proxy.service.base import Service
 from proxy.service.clock import SYSTEM, Clock
 from proxy.service.expiry import Lanes
 from proxy.service.notes import noted
-from proxy.service.wording import subject
+from proxy.service.wording import NOTHING_SENT, subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +138,5 @@ def _full(call: Call, why: str) -> QueueFull:
     return QueueFull(
         f"{subject(call)} on {call.upstream} did not get its turn: {why}.",
         upstream=call.upstream,
-        hint="Nothing was sent. Repeat the call later, with fewer at once, or raise the upstream's concurrency.",
+        hint=f"{NOTHING_SENT} Repeat the call later, with fewer at once, or raise the upstream's concurrency.",
     )

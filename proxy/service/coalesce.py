@@ -13,7 +13,7 @@ from proxy.service.expiry import EXPIRED, is_expiry
 from proxy.service.keys import Isolate, Key, by_session, key_of
 from proxy.service.notes import noted
 from proxy.service.pulse import with_back
-from proxy.service.wording import subject
+from proxy.service.wording import HARMLESS, subject
 
 
 class Coalesce:
@@ -96,7 +96,7 @@ class _Flight:
         outcome: Reply | Exception = Lost(
             f"{subject(self._call)} on {self._call.upstream} was cut off: Manifold is closing this connection.",
             upstream=self._call.upstream,
-            hint="It can be repeated without harm.",
+            hint=HARMLESS,
         )
         with self._scope:
             try:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.errors import DeadlineExceeded
-from proxy.model import Call, Reply
+from proxy.model import Call, Reply, Sent
 from proxy.service.base import Service
 from proxy.service.clock import SYSTEM, Clock, Timer
 from proxy.service.expiry import Lane, Lanes, Limit
+from proxy.service.notes import noted
 from proxy.service.pulse import watched
-from proxy.service.wording import repeat_hint, subject
+from proxy.service.wording import NOTHING_SENT, repeat_hint, subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,10 @@ class _Deadline(Limit):
 
 
 def _exceeded(call: Call, limit: _Deadline) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"{subject(call)} on {call.upstream}: no answer within {limit.exceeded:g} s.",
-        upstream=call.upstream,
-        hint=repeat_hint(call),
-    )
+    what = f"{subject(call)} on {call.upstream}: no answer within {limit.exceeded:g} s."
+    if (notes := noted()) is None or notes.sent is not Sent.NO:
+        return DeadlineExceeded(what, upstream=call.upstream, hint=repeat_hint(call))
+    why = "The server was not ready to take the call; try again later."
+    error = DeadlineExceeded(what, upstream=call.upstream, hint=f"{NOTHING_SENT} {why}")
+    error.sent = Sent.NO
+    return error

@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from proxy.model import Sent
+
 
 class Notes(msgspec.Struct):
     """Notes on one logical call. Layers write here only when something out of the ordinary happens."""
@@ -18,8 +20,19 @@ class Notes(msgspec.Struct):
     """Seconds it waited for a slot."""
     hedged: bool = False
     """Whether a second attempt was started beside the first."""
+    sent: Sent | None = None
+    """Whether any attempt has reached the upstream so far; None where nobody has said so."""
     source: str = "upstream"
     """Who answered: ``upstream``, ``cache``, or ``flight`` (another call's)."""
+
+    def held(self) -> None:
+        """The call is about to wait for something before it is sent."""
+        if self.sent is None:
+            self.sent = Sent.NO
+
+    def left(self) -> None:
+        """The call is about to be sent."""
+        self.sent = Sent.MAYBE
 
 
 NOTES: Final[ContextVar[Notes | None]] = ContextVar("manifold_notes", default=None)

@@ -6,6 +6,7 @@ from proxy.errors import RateLimited
 from proxy.model import Call, Reply
 from proxy.service.base import Service
 from proxy.service.clock import SYSTEM, Clock
+from proxy.service.wording import NOTHING_SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,6 @@ def _limited(call: Call, wait: float) -> RateLimited:
     return RateLimited(
         f"Too many calls to {call.upstream} at once: its configured rate is used up.",
         upstream=call.upstream,
-        hint=f"Nothing was sent. Repeat the call after {wait:.1f} s, or raise the upstream's rate limit.",
+        hint=f"{NOTHING_SENT} Repeat the call after {wait:.1f} s, or raise the upstream's rate limit.",
         retry_after=wait,
     )

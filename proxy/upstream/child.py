@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import anyio
 
 from proxy.upstream.group import group_lives, signal_group
+from proxy.upstream.slices import Slices
 from proxy.upstream.spawn import Command
 
 _STDIN, _STDOUT, _STDERR, _EXIT = 0, 1, 2, 3
@@ -199,6 +200,8 @@ class Child:
             self._timer.cancel()
         if not self._over:
             self._over = True
+            for pipe in self._outputs:
+                pipe.slices.flush()
             self._audience.ended()
 
 
@@ -213,16 +216,17 @@ class _Pipe(asyncio.Protocol):
         self._sign = sign
         self.full: anyio.Event | None = None
         self.closed = anyio.Event()
-        self._take = take or _nothing
+        self.slices = Slices(take or _nothing)
 
     def data_received(self, data: bytes) -> None:
-        self._take(data)
+        self.slices.feed(data, self.transport)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc  # how a pipe broke says nothing that the exit status does not say better
+        self.slices.flush()
         self.closed.set()
         self._child.note(self._sign)
 

@@ -30,6 +30,8 @@ from proxy.wire.headers import METHOD, SESSION
 _OPENING: Final = "initialize"
 _LEAVE_TIMEOUT: Final = 1.0
 """Seconds for cancelled calls to end, should one of their back channels hang."""
+_REFUSED_TOO: Final = 0.25
+"""Seconds in which the other calls of a session that is gone may hear so themselves, and may then be made again."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,8 @@ class HttpLink:
         self._inbox = Inbox(incoming, tasks, answering, client.upstream, client.max_message)
         self._handshake = True
         self._reason: str | None = None
+        self._gone = False
+        self._quiet = anyio.Event()
         self._dead = anyio.Event()
 
     @property
@@ -122,6 +126,8 @@ class HttpLink:
             finally:
                 self._under_way.discard(scope)
                 self._inbox.backs.pop(number, None)
+                if not self._under_way:
+                    self._quiet.set()
         raise Lost(f"the connection was lost during the call: {self._reason}", upstream=self.upstream)
 
     async def notify(self, method: str, params: Params | None, *, headers: Mapping[str, str] | None = None) -> None:
@@ -140,6 +146,10 @@ class HttpLink:
         alive = self._reason is None
         self.die("Manifold closed it")
         with anyio.CancelScope(shield=True):
+            if self._gone and self._under_way:
+                self._quiet = anyio.Event()
+                with anyio.move_on_after(_REFUSED_TOO):
+                    await self._quiet.wait()
             for scope in list(self._under_way):
                 scope.cancel()
             with anyio.move_on_after(_LEAVE_TIMEOUT):
@@ -210,6 +220,7 @@ class HttpLink:
         if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             error = await self._client.refusal(response)
             if isinstance(error, SessionGone):
+                self._gone = True
                 self.die(error.message)
             raise error
         if needs_answer:

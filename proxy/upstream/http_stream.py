@@ -7,6 +7,7 @@ from typing import Final
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import structlog
 
 from proxy.errors import AuthRequired, Lost, ProtocolFault, Rejected, SessionGone, UpstreamError
@@ -14,6 +15,7 @@ from proxy.service.backoff import BackoffPolicy, full_jitter
 from proxy.upstream.client import EVENTS, HttpClient, content_type
 from proxy.upstream.events import Events
 from proxy.upstream.http_errors import HttpFailed, lost
+from proxy.upstream.slices import Turn
 from proxy.wire.envelope import Malformed, Message
 from proxy.wire.lines import Oversized
 
@@ -76,7 +78,10 @@ class Stream:
         return response
 
     async def _until_answer(self, events: Events) -> Message | None:
+        turn = Turn()
         while True:
+            if turn.over:
+                await anyio.lowlevel.checkpoint()  # a flood is read without waiting; others want to run, too
             try:
                 messages = await events.messages()
             except _BROKEN as error:

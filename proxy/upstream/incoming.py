@@ -13,6 +13,7 @@ from proxy.errors import METHOD_NOT_FOUND, Rejected
 from proxy.model import Backchannel, Call, Json, Params
 
 _LOG: Final = "notifications/message"
+_LISTEN: Final = "subscriptions/listen"
 
 Heard = Callable[[str, Params | None], None]
 
@@ -29,6 +30,7 @@ class SessionIncoming:
         self._name = name
         self._heard = heard
         self._calls: dict[int, Call] = {}
+        self._asked: list[Call] = []
 
     @contextmanager
     def during(self, call: Call) -> Iterator[None]:
@@ -55,18 +57,30 @@ class SessionIncoming:
         Raises:
             Rejected: there is no such downstream, or its own refusal.
         """
-        back = self._only_one(method)
-        return await back.ask(method, params)
+        call = self._only_one(method)
+        assert call.back is not None  # noqa: S101 - only such calls are considered
+        self._asked.append(call)
+        try:
+            return await call.back.ask(method, params)
+        finally:
+            self._asked.remove(call)
+
+    def awaits_another(self, call: Call) -> bool:
+        """Whether somebody else than this call's downstream is being asked something at the moment."""
+        return any(_who(asked) != _who(call) for asked in self._asked)
 
     def owner(self, method: str) -> Backchannel | None:
         """Whose a notification is that names no request: the one downstream's that has calls in flight, or nobody's."""
         if method != _LOG:
             return None
-        asking = [call for call in self._calls.values() if call.back is not None]
+        asking = self._with_downstream()
         return asking[-1].back if asking and len({_who(call) for call in asking}) == 1 else None
 
-    def _only_one(self, method: str) -> Backchannel:
-        asking = [call for call in self._calls.values() if call.back is not None]
+    def _with_downstream(self) -> list[Call]:
+        return [call for call in self._calls.values() if call.back is not None and call.method != _LISTEN]
+
+    def _only_one(self, method: str) -> Call:
+        asking = self._with_downstream()
         if not asking:
             raise self._refusal(f"{method}: no client is waiting for this server, so there is nobody to ask")
         if len({_who(call) for call in asking}) > 1:
@@ -74,9 +88,7 @@ class SessionIncoming:
                 f"{method}: {len(asking)} calls of several clients are in flight on this connection, and the question "
                 "does not say which it belongs to. `session: client` gives each client a connection of its own."
             )
-        back = asking[-1].back
-        assert back is not None  # noqa: S101 - filtered above
-        return back
+        return asking[-1]
 
     def _refusal(self, message: str) -> Rejected:
         return Rejected(METHOD_NOT_FOUND, message, upstream=self._name)

@@ -45,6 +45,8 @@ class SessionKey:
     """Who shares it: None everybody, otherwise an agent or one downstream."""
     capabilities: str = "{}"
     """The client capabilities, as canonical JSON."""
+    spare: int = 0
+    """Above 0: one more of the same, because on the others somebody is being asked something."""
 
 
 def key_for(caller: Caller, era: Era, scope: Scope) -> SessionKey:

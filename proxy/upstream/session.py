@@ -70,7 +70,8 @@ class Session:
         try:
             if self.era is Era.MODERN:
                 params, headers = self._modern(call)
-                reply = await self.link.request(call.method, params, back=call.back, headers=headers)
+                with self._incoming.during(call):
+                    reply = await self.link.request(call.method, params, back=call.back, headers=headers)
                 reply.era = Era.MODERN
                 return reply
             await self._tell_level(call)
@@ -82,8 +83,16 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        """How many calls of the handshake era are under way."""
+        """How many calls are under way."""
         return self._incoming.in_flight
+
+    def taken(self, call: Call) -> bool:
+        """Whether a question on the way would be confused with one that this call may lead to.
+
+        Nothing tells them apart on a pipe. A person may take minutes to answer, and nobody else should wait for that.
+        """
+        asks = self.era is Era.HANDSHAKE and call.back is not None and call.caller.told != "{}"
+        return asks and not self.link.attributes and self._incoming.awaits_another(call)
 
     def _log_level(self, call: Call) -> str | None:
         """The level for a modern request. A handshake downstream hears everything until it says otherwise."""

@@ -12,10 +12,11 @@ import anyio
 import structlog
 
 from proxy.config.model import UpstreamConfig
-from proxy.errors import UpstreamError
+from proxy.errors import Draining, UpstreamError
 from proxy.model import Era, Listing, Params, StatusEvent, UpstreamState
 from proxy.service.clock import Clock
-from proxy.upstream.attempt import Attempt
+from proxy.service.health import HealthStatus
+from proxy.upstream.attempt import Attempt, unavailable
 from proxy.upstream.fresh import Freshness
 from proxy.upstream.lifecycle import Event, step
 from proxy.upstream.pool import SessionKey
@@ -27,7 +28,16 @@ log = structlog.get_logger(__name__)
 NEVER: Final = -1e9
 """Before any time that the clock tells."""
 
+FAST_FAIL: Final = 1.0
+"""Seconds after a failed attempt in which calls fail at once instead of starting another one."""
+
 _LOUD: Final = frozenset({UpstreamState.BACKING_OFF, UpstreamState.ERROR, UpstreamState.AUTH_REQUIRED})
+
+_JUDGED: Final = {
+    HealthStatus.ACTIVE: Event.HEALTHY,
+    HealthStatus.DEGRADED: Event.WARN,
+    HealthStatus.ERROR: Event.CRITICAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class Standing:
         self.clock = clock
         self.state = UpstreamState.IDLE
         self.reason = "not started"
+        self.since = time.time()
+        """When it got into that state, in seconds since the epoch."""
         self.listing: Listing | None = None
         self.error: UpstreamError | None = None
         self.session: Session | None = None
@@ -103,10 +115,28 @@ class Standing:
         old, self.state = self.state, step(self.state, event)
         if old is self.state:
             return
-        self.reason = reason
+        self.reason, self.since = reason, time.time()
         self._log(old, reason)
-        status = StatusEvent(self.name, old, self.state, reason, time.time())
+        status = StatusEvent(self.name, old, self.state, reason, self.since)
         self._tell(lambda: self._hooks.status(status))
+
+    def judged(self, status: HealthStatus, reason: str) -> None:
+        """Its calls say how it is. Without a session that is the supervisor's to say."""
+        if self.session is not None:
+            self.move(_JUDGED[status], reason)
+
+    def refuse(self) -> None:
+        """Fail a call at once where waiting for a session would be in vain.
+
+        Raises:
+            UpstreamError: why.
+        """
+        if self.state in (UpstreamState.DRAINING, UpstreamState.STOPPED):
+            raise Draining("is being stopped", upstream=self.name)
+        resting = self.state in (UpstreamState.BACKING_OFF, UpstreamState.ERROR)
+        just_failed = self.clock.now() - self.tally.failed_at < FAST_FAIL
+        if self.state is UpstreamState.AUTH_REQUIRED or (resting and just_failed):
+            raise unavailable(self.error)
 
     def _log(self, old: UpstreamState, reason: str) -> None:
         level = log.warning if self.state in _LOUD else log.info

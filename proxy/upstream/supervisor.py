@@ -131,6 +131,7 @@ class Supervisor:
         at = self._standing
         self._remembered = session.era
         at.over, at.over_reason = anyio.Event(), ""
+        at.wanted = anyio.Event()
         at.session, at.error = session, None
         at.first_key = SessionKey(session.era, None, "{}" if session.era is Era.MODERN else self._told)
         at.tally.failed_at = NEVER
@@ -167,6 +168,7 @@ class Supervisor:
         at.tally.last_used = at.clock.now()
         while (left := at.tally.last_used + limit - at.clock.now()) > 0 or at.tally.in_flight:
             await at.clock.sleep(max(left, 0.05))
+        at.wanted = anyio.Event()  # calls from now on want it back
         at.expire(IDLE)
         at.move(Event.IDLE, f"unused for {limit:g} s")
 
@@ -187,7 +189,9 @@ class Supervisor:
     async def _pause(self) -> None:
         """Rest until the next attempt is due or somebody needs the upstream."""
         at = self._standing
-        at.wanted = anyio.Event()
+        if at.tally.failed_at != NEVER:
+            # Those who waited for the attempt that failed know it. Whoever came since a loss is still waiting.
+            at.wanted = anyio.Event()
         if at.over_reason == IDLE:
             at.over_reason = ""
             at.tally.failures = 0

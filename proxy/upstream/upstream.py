@@ -4,28 +4,25 @@ A call that finds no session wakes the supervisor and waits for that attempt, so
 no failed call.
 """
 
-from typing import Final
+from dataclasses import replace
 
 import anyio
 import structlog
 
 from proxy.config.model import EraChoice, Transport, UpstreamConfig
-from proxy.errors import ConnectFailed, Draining, Lost, SessionGone, UpstreamError
+from proxy.errors import ConnectFailed, Lost, SessionGone, UpstreamError
 from proxy.model import Call, Era, Listing, Reply, Sent, UpstreamState
 from proxy.service.clock import SYSTEM, Clock
-from proxy.upstream.attempt import unavailable
+from proxy.service.notes import Notes, noted
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
 from proxy.upstream.pool import SessionKey, SessionPool, key_for
 from proxy.upstream.session import Session
 from proxy.upstream.standing import Hooks, Standing
 from proxy.upstream.supervisor import Supervisor
-from proxy.upstream.watching import Watched
+from proxy.upstream.watching import Watched, tell_of, tell_off
 
 log = structlog.get_logger(__name__)
-
-FAST_FAIL: Final = 1.0
-"""Seconds after a failed attempt in which calls fail at once instead of starting another one."""
 
 
 class Upstream:
@@ -55,6 +52,7 @@ class Upstream:
         self._first_wanted: float | None = None
         self.run = self._supervisor.run
         self.introduce = self._supervisor.introduce
+        self.judged = self._standing.judged
 
     # -- how it stands -------------------------------------------------------------------------------------------------
 
@@ -83,6 +81,11 @@ class Upstream:
         return self._standing.reason
 
     @property
+    def since(self) -> float:
+        """When it got into that state, in seconds since the epoch."""
+        return self._standing.since
+
+    @property
     def listing(self) -> Listing | None:
         """What it offers, as last known; None if that was never known."""
         return self._standing.listing
@@ -96,6 +99,16 @@ class Upstream:
     def session(self) -> Session | None:
         """The live session, if there is one."""
         return self._standing.session
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a session."""
+        return self.session is not None
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open with it."""
+        return (self.session is not None) + sum(1 for _ in self._pool)
 
     @property
     def era(self) -> Era | None:
@@ -167,21 +180,24 @@ class Upstream:
         """
         if self._standing.watched.add(uri):
             try:
-                session = await self._first()
-                if session.era is Era.HANDSHAKE:
-                    await session.request(Call(self.name, "resources/subscribe", {"uri": uri}))
+                await self.tell_of(uri)
             except BaseException:
                 self._standing.watched.remove(uri)
                 raise
 
     async def unsubscribe(self, uri: str) -> None:
         """One subscriber has left; with the last one the upstream is told."""
-        last = self._standing.watched.remove(uri)
-        if last and self.session is not None and self.session.era is Era.HANDSHAKE:
-            try:
-                await self.session.request(Call(self.name, "resources/unsubscribe", {"uri": uri}))
-            except UpstreamError as error:
-                log.debug("upstream.unsubscribe.failed", upstream=self.name, error=error.message)
+        if self._standing.watched.remove(uri):
+            await self.tell_off(uri)
+
+    async def tell_of(self, uri: str) -> None:
+        """Tell the upstream about a resource that somebody watches now. Raises UpstreamError."""
+        await tell_of(await self._first(), uri)
+
+    async def tell_off(self, uri: str) -> None:
+        """Tell it about a resource that nobody watches any more."""
+        if self.session is not None:
+            await tell_off(self.session, uri)
 
     async def roots_changed(self, told: str) -> None:
         """Tell the sessions of downstreams with these capabilities that the roots changed."""
@@ -196,23 +212,26 @@ class Upstream:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    async def request(self, call: Call) -> Reply:
+    async def request(self, call: Call, /, *, replay: bool = True) -> Reply:
         """Send a call; the innermost service of the tower.
 
-        Replayed once on a new session when it provably was not executed, or when executing it again does no harm.
+        Replayed once on a new session when it provably was not executed. What may have run is the tower's to repeat,
+        so that the two do not multiply.
 
         Raises:
             UpstreamError: it could not be sent, or was not answered.
         """
-        tally = self._standing.tally
+        tally, notes = self._standing.tally, noted() or Notes()
         tally.in_flight += 1
+        notes.held()
         try:
             session = await self._live(call)
+            notes.left()
             try:
                 return await session.request(call)
             except (SessionGone, ConnectFailed, Lost) as error:
                 self._given_up(session, error)
-                if error.sent is not Sent.NO and not call.safe:
+                if error.sent is not Sent.NO or not replay:
                     raise
             return await (await self._live(call)).request(call)
         except UpstreamError as error:
@@ -235,6 +254,11 @@ class Upstream:
         """The session for a call: the first one, or one of its own era, circle and capabilities."""
         first = await self._first()
         key = self._key(call, first)
+        while (session := await self._at(key, first)).taken(call):
+            key = replace(key, spare=key.spare + 1)
+        return session
+
+    async def _at(self, key: SessionKey, first: Session) -> Session:
         if key == self._standing.first_key:
             return first
         try:
@@ -265,7 +289,7 @@ class Upstream:
             if (reason := session.link.closed) is None:
                 return session
             self.expire(reason)
-        self._refuse()
+        self._standing.refuse()
         self.start()
         with anyio.move_on_after(self.config.timeout):
             return await self._standing.attempt.session()
@@ -274,14 +298,3 @@ class Upstream:
             upstream=self.name,
             hint="Try again shortly; its tools stay listed meanwhile.",
         )
-
-    def _refuse(self) -> None:
-        """Fail at once where waiting would be in vain."""
-        at = self._standing
-        if at.state in (UpstreamState.DRAINING, UpstreamState.STOPPED):
-            raise Draining("is being stopped", upstream=self.name)
-        if at.state is UpstreamState.AUTH_REQUIRED:
-            raise unavailable(at.error)
-        resting = at.state in (UpstreamState.BACKING_OFF, UpstreamState.ERROR)
-        if resting and at.clock.now() - at.tally.failed_at < FAST_FAIL:
-            raise unavailable(at.error)

@@ -104,11 +104,30 @@ async def follow(session: Session, watched: Watched, heard: Heard, clock: Clock)
         await _listen(session, watched, heard, clock)
 
 
+async def tell_of(session: Session, uri: str) -> None:
+    """Subscribe to a resource. A modern upstream is told by ``follow``.
+
+    Raises:
+        UpstreamError: it refuses, or the link failed.
+    """
+    if session.era is Era.HANDSHAKE:
+        await session.request(Call(session.name, "resources/subscribe", {"uri": uri}))
+
+
+async def tell_off(session: Session, uri: str) -> None:
+    """Unsubscribe from a resource; that this fails is no harm."""
+    if session.era is Era.HANDSHAKE:
+        try:
+            await session.request(Call(session.name, "resources/unsubscribe", {"uri": uri}))
+        except UpstreamError as error:
+            log.debug("upstream.unsubscribe.failed", upstream=session.name, error=error.message)
+
+
 async def _subscribe_again(session: Session, watched: Watched) -> None:
     """A new session knows nothing of the subscriptions of the one before."""
     for uri in watched:
         try:
-            await session.request(Call(session.name, "resources/subscribe", {"uri": uri}))
+            await tell_of(session, uri)
         except UpstreamError as error:
             log.warning("upstream.subscribe.failed", upstream=session.name, uri=uri, error=error.message)
 

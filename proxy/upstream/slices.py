@@ -1,0 +1,74 @@
+"""Taking in what an upstream says a slice at a time, so that one which floods us leaves the event loop to the others."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+TURN: Final = 0.001
+"""Seconds for which one upstream may keep the event loop to itself."""
+SLICE: Final = 4096
+"""Bytes between two looks at the clock."""
+
+
+class Turn:
+    """How long somebody has had the event loop."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + TURN
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time to let others run. Says so once, and the next turn begins."""
+        now = time.monotonic()
+        if now < self._until:
+            return False
+        self._until = now + TURN
+        return True
+
+
+class Slices:
+    """Hands bytes on, in their order, for one turn of the event loop at a time; reading rests while some are left."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._rest = b""
+        self._transport: asyncio.ReadTransport | None = None
+
+    def feed(self, data: bytes, transport: asyncio.ReadTransport) -> None:
+        """Take a chunk, which was read from this transport."""
+        self._rest += data
+        if self._transport is None:
+            self._go_on(transport)
+
+    def flush(self) -> None:
+        """Hand on all that is left, at once."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._take(rest)
+
+    def _go_on(self, transport: asyncio.ReadTransport) -> None:
+        data, turn, start = self._rest, Turn(), 0
+        while start < len(data):
+            self._take(data[start : start + SLICE])
+            start += SLICE
+            if start < len(data) and turn.over:
+                break
+        self._rest = data[start:]
+        self._rest_reading(transport)
+
+    def _rest_reading(self, transport: asyncio.ReadTransport) -> None:
+        if self._rest and self._transport is None:
+            transport.pause_reading()
+            self._transport = transport
+        if self._rest:
+            asyncio.get_running_loop().call_soon(self._again, transport)
+        elif self._transport is not None:
+            self._transport = None
+            transport.resume_reading()
+
+    def _again(self, transport: asyncio.ReadTransport) -> None:
+        if transport.is_closing():
+            self.flush()
+        else:
+            self._go_on(transport)
