@@ -1,12 +1,13 @@
 """public name -> route -> tower -> reply. Nothing else."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.agents.view import View
 from proxy.errors import INVALID_PARAMS, Rejected, RoutingError
 from proxy.model import Backchannel, Call, Caller, Params, Reply, Route
+from proxy.service.base import Layer, stack
 from proxy.upstream.registry import Registry
 from proxy.wire.headers import ParamMap, annotation_fault, param_headers, param_map
 
@@ -57,14 +58,20 @@ class Router:
         registry: the towers.
         view: the catalog as an agent sees it.
         ready: waits until it is worth looking for a name that is not there.
+        layers: what goes around all towers, the outermost first: the extensions of an operator or of a program.
     """
 
     def __init__(
-        self, registry: Registry, view: Callable[[str | None], View], ready: Callable[[str | None], Awaitable[None]]
+        self,
+        registry: Registry,
+        view: Callable[[str | None], View],
+        ready: Callable[[str | None], Awaitable[None]],
+        layers: Sequence[Layer] = (),
     ) -> None:
         self._registry = registry
         self._view = view
         self._ready = ready
+        self._service = stack(*layers)(self._tower)
         self._maps: dict[int, tuple[Params, ParamMap | None]] = {}
 
     async def route(self, request: Request) -> Routed:
@@ -87,7 +94,10 @@ class Router:
         Raises:
             UpstreamError: as the tower does.
         """
-        return await self._registry.service(routed.route.upstream)(routed.call)
+        return await self._service(routed.call)
+
+    async def _tower(self, call: Call, /) -> Reply:
+        return await self._registry.service(call.upstream)(call)
 
     def _find(self, request: Request, view: View) -> Routed:
         params = request.params

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import anyio
 
-from proxy.bridge.questions import ELICIT, permitted
-from proxy.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ManifoldError, ProtocolFault, Rejected
+from proxy.bridge.questions import ELICIT, check_permitted
+from proxy.errors import INTERNAL_ERROR, ManifoldError, ProtocolFault, Rejected
 from proxy.model import Backchannel, Params, Reply
 from proxy.service.clock import Clock
 
@@ -79,12 +79,15 @@ async def _answers(
         except ManifoldError as error:
             failed.append(error)
 
+    # Before the task group, which would wrap a refusal into a group.
+    questions = {key: _question(request, capabilities) for key, request in requests.items()}
     async with anyio.create_task_group() as tasks:
-        for key, request in requests.items():
-            method, params = _question(request, capabilities)
+        for key, (method, params) in questions.items():
             if method == ELICIT and params is not None and params.get("mode") == "url":
-                params = {**params, "elicitationId": links.setdefault(key, secrets.token_urlsafe(12))}
-            tasks.start_soon(ask, key, method, params)
+                link = links.setdefault(key, secrets.token_urlsafe(12))
+                tasks.start_soon(ask, key, method, {**params, "elicitationId": link})
+            else:
+                tasks.start_soon(ask, key, method, params)
     if failed:
         raise failed[0]
     return answers
@@ -95,8 +98,7 @@ def _question(request: Any, capabilities: Params) -> tuple[str, Params | None]:
     if not isinstance(method, str):
         raise Rejected(INTERNAL_ERROR, "the server asked for input in a form that is no request")
     params = request.get("params")
-    if not permitted(method, params, capabilities):
-        raise Rejected(METHOD_NOT_FOUND, f"{method}: the client did not declare that it can answer this")
+    check_permitted(method, params, capabilities)
     return method, params if isinstance(params, Mapping) else None
 
 

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterator, Mapping
 from itertools import chain, count
 from typing import Any, Final
 
+from proxy.errors import METHOD_NOT_FOUND, Rejected
 from proxy.model import Json, Params
 
 ELICIT: Final = "elicitation/create"
@@ -27,6 +28,16 @@ def permitted(method: str, params: Params | None, capabilities: Params) -> bool:
     if method == SAMPLE and params is not None and ("tools" in params or "toolChoice" in params):
         return isinstance(declared.get("tools"), Mapping)
     return True
+
+
+def check_permitted(method: str, params: Params | None, capabilities: Params) -> None:
+    """Refuse a question that the downstream never said it can answer, although its upstream was told so.
+
+    Raises:
+        Rejected: goes back to the upstream.
+    """
+    if not permitted(method, params, capabilities):
+        raise Rejected(METHOD_NOT_FOUND, f"{method}: the client did not declare that it can answer this")
 
 
 def usable(method: str, answer: Json) -> bool:

@@ -15,8 +15,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from proxy.bridge.questions import ELICIT, for_modern, key_for, permitted, usable
-from proxy.errors import INVALID_PARAMS, METHOD_NOT_FOUND, QueueFull, Rejected
+from proxy.bridge.questions import ELICIT, check_permitted, for_modern, key_for, usable
+from proxy.errors import INVALID_PARAMS, QueueFull, Rejected
 from proxy.model import Backchannel, Json, Params, Reply
 from proxy.service.clock import Clock
 
@@ -86,8 +86,7 @@ class _Parked:
 
     async def ask(self, method: str, params: Params | None) -> Json:
         """Park a question until the downstream brings the answer."""
-        if not permitted(method, params, self.capabilities):
-            raise Rejected(METHOD_NOT_FOUND, f"{method}: the client did not declare that it can answer this")
+        check_permitted(method, params, self.capabilities)
         key, question = key_for(method, params, self.used), _Question(method, params)
         self.used.add(key)
         self.questions[key] = question

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from proxy.catalog.naming import NamingPolicy
+from proxy.catalog.naming import NamingPolicy, sanitise
 from proxy.config.model import Config, Filter
 from proxy.model import Kind
 
@@ -129,3 +129,16 @@ class CatalogPolicy:
         """Names of upstreams in the order of the catalog."""
         rank = {name: index for index, name in enumerate(self.order)}
         return tuple(sorted(upstreams, key=lambda name: (rank.get(name, len(rank)), name)))
+
+    def as_before(self, old: "CatalogPolicy", renamed: Mapping[str, str]) -> "CatalogPolicy":
+        """A policy by which renamed upstreams give their tools the names they had.
+
+        A catalog made by it, just before the one by this policy, makes the old names aliases. Names with a hash in them
+        depend on the upstream's own name, so they are not found again.
+
+        Args:
+            old: the policy before.
+            renamed: old name of an upstream -> its new name.
+        """
+        named = {new: old.naming.pattern_of(name).replace("{server}", sanitise(name)) for name, new in renamed.items()}
+        return replace(self, naming=replace(self.naming, patterns={**self.naming.patterns, **named}))

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -61,6 +61,18 @@ class Loaded:
     """Why a file that is there was ignored; empty if there is no file."""
 
 
+class ListingKeeper(Protocol):
+    """Where last-known listings are kept. Called in a thread; it may block."""
+
+    def load(self, upstream: str, identity: str) -> Loaded:
+        """The last-known listing of an upstream, if it was saved under the same identity."""
+        ...
+
+    def save(self, upstream: str, identity: str, listing: Listing, *, at: float) -> str:
+        """Save a listing; returns why it could not be saved, empty if it was."""
+        ...
+
+
 class ListingStore:
     """One file per upstream in a directory of its own, readable by the owner only.
 
@@ -85,17 +97,11 @@ class ListingStore:
         """The last-known listing of an upstream, if it was saved under the same identity."""
         path = self.path(upstream, identity)
         try:
-            data = _read(path)
-            file = msgspec.json.decode(data, type=_File)
+            return unpacked(_read(path), upstream, identity)
         except FileNotFoundError:
             return Loaded()
         except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             return Loaded(reason=f"{path.name} cannot be used: {_words(error)}")
-        if file.format != FORMAT:
-            return Loaded(reason=f"{path.name} has another format than {FORMAT}")
-        if file.identity != _digest(upstream, identity):
-            return Loaded(reason=f"{path.name} belongs to another configuration")
-        return Loaded(Listing(**msgspec.structs.asdict(file.listing)), file.saved)
 
     def save(self, upstream: str, identity: str, listing: Listing, *, at: float) -> str:
         """Save a listing in place of an older one, which stays whole until the new one is.
@@ -111,8 +117,7 @@ class ListingStore:
         """
         path = self.path(upstream, identity)
         try:
-            stored = _Stored(**{field.name: getattr(listing, field.name) for field in fields(listing)})
-            data = msgspec.json.encode(_File(FORMAT, _digest(upstream, identity), at, stored))
+            data = packed(upstream, identity, listing, at=at)
             _prepare(self._directory)
             _write(path, data)
         except (OSError, ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
@@ -129,6 +134,30 @@ class ListingStore:
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
         return tuple(removed)
+
+
+def packed(upstream: str, identity: str, listing: Listing, *, at: float) -> bytes:
+    """A listing as it is kept.
+
+    Raises:
+        TypeError, ValueError, RecursionError: something in it cannot be written as JSON.
+    """
+    stored = _Stored(**{field.name: getattr(listing, field.name) for field in fields(listing)})
+    return msgspec.json.encode(_File(FORMAT, _digest(upstream, identity), at, stored))
+
+
+def unpacked(data: bytes, upstream: str, identity: str) -> Loaded:
+    """A listing that was kept.
+
+    Raises:
+        ValueError, RecursionError: it is damaged, of another format, or belongs to another configuration.
+    """
+    file = msgspec.json.decode(data, type=_File)
+    if file.format != FORMAT:
+        raise ValueError(f"it has another format than {FORMAT}")
+    if file.identity != _digest(upstream, identity):
+        raise ValueError("it belongs to another configuration")
+    return Loaded(Listing(**msgspec.structs.asdict(file.listing)), file.saved)
 
 
 def _digest(upstream: str, identity: str) -> str:

@@ -9,6 +9,7 @@ from mcp.shared.exceptions import MCPError, NoBackChannelError
 
 from proxy.agents import rewrite
 from proxy.agents.view import View
+from proxy.bridge.questions import check_permitted
 from proxy.errors import METHOD_NOT_FOUND, Rejected
 from proxy.gateway import seams
 from proxy.model import Caller, Era, Json, Params
@@ -68,6 +69,7 @@ class RequestBackchannel:
         Raises:
             Rejected: it answered with an error, or this connection cannot carry questions.
         """
+        check_permitted(method, params, self._caller.capabilities)
         try:
             return await self._channel.send_raw_request(method, self._mapped(method, params))
         except NoBackChannelError as error:

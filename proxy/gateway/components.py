@@ -18,8 +18,8 @@ from pydantic import AnyUrl, PrivateAttr, TypeAdapter
 
 from proxy.agents import rewrite
 from proxy.bridge.convert import Crossing, result_for
+from proxy.bridge.failed import describe, failed_call
 from proxy.errors import ManifoldError, Rejected, UpstreamError
-from proxy.gateway.answers import describe, failed_call
 from proxy.model import Caller, Era, Params
 from proxy.router import Request
 from proxy.runtime import Runtime

@@ -16,10 +16,11 @@ from mcp.server.connection import Connection
 from mcp.shared.exceptions import MCPError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.bridge.failed import failed_call
 from proxy.errors import ManifoldError, Rejected, UpstreamError
 from proxy.gateway import seams
 from proxy.gateway.admission import VERSION, modern_caller
-from proxy.gateway.answers import failed_call, refusal, wire_error
+from proxy.gateway.answers import refusal, wire_error
 from proxy.gateway.downstream import caller_on
 from proxy.gateway.finish import Finish
 from proxy.gateway.intake import SESSION, again, body_of, headers_of
@@ -28,6 +29,7 @@ from proxy.gateway.lane import Lane
 from proxy.gateway.lists import Lists
 from proxy.gateway.paths import AGENT_KEY
 from proxy.gateway.relay import input_schema
+from proxy.gateway.resume import history_of
 from proxy.model import HANDSHAKE_VERSIONS, Caller, Era, Json, Params
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
@@ -37,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 WATCH_AFTER: Final = 0.05
 """Seconds after which a call that still runs is watched for a downstream that went away; most are over by then."""
+
+STREAM_AFTER: Final = 0.1
+"""Seconds after which the answer to a handshake request becomes a stream that can be resumed, if it is not one yet."""
 
 _STATUS: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
 """HTTP status by error code, modern era (spec 2026-07-28, transports)."""
@@ -153,13 +158,17 @@ class ExpressLane:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI app runs in a task
         session.running[message.id] = task
+        transport = self.transports()[session.session_id]
+        lane.history = history_of(transport, session.connection.protocol_version, message.id)
+        timer = asyncio.get_running_loop().call_later(STREAM_AFTER, lane.open_soon) if lane.history else None
         try:
             # A closed response is no cancellation in this era: the downstream may have lost the connection only.
             await self._answer(lane, caller, message, params)
         finally:
+            if timer is not None:
+                timer.cancel()
             del session.running[message.id]
-            if (transport := self.transports().get(session.session_id)) is not None:
-                seams.keep_awake(transport)
+            seams.keep_awake(transport)
         del receive
         return True
 
@@ -217,7 +226,8 @@ class ExpressLane:
         except UpstreamError as error:
             if method != "tools/call":
                 raise
-            return msgspec.json.encode(self._finish.own(caller, method, failed_call(error)))
+            failed = failed_call(error, safe=routed.call.safe)
+            return msgspec.json.encode(self._finish.own(caller, method, failed))
         return self._finish.raw(caller, method, routed, reply)
 
     async def _question(self, session: _Open, lane: Lane, method: str, params: Params | None) -> Json:

@@ -13,8 +13,10 @@ from starlette.types import Send
 
 from proxy.agents import rewrite
 from proxy.agents.view import View
+from proxy.bridge.questions import check_permitted
 from proxy.errors import METHOD_NOT_FOUND, Rejected
 from proxy.gateway.backchannel import LOG, wants_log
+from proxy.gateway.resume import History
 from proxy.model import Caller, Era, Json, Params
 from proxy.wire import envelope, sse
 
@@ -42,19 +44,36 @@ class Lane:
         params: of the request.
     """
 
-    __slots__ = ("_caller", "_headers", "_pending", "_send", "_streaming", "_token", "asking", "upstream", "view")
+    __slots__ = (
+        "_caller",
+        "_finished",
+        "_headers",
+        "_opening",
+        "_pending",
+        "_send",
+        "_streaming",
+        "_token",
+        "asking",
+        "history",
+        "upstream",
+        "view",
+    )
 
     def __init__(self, send: Send, caller: Caller, headers: tuple[Header, ...], params: Params) -> None:
         self._send = send
         self._caller = caller
         self._headers = headers
         self._streaming = False
+        self._finished = False
+        self._opening: asyncio.Task[None] | None = None
         self._pending: asyncio.Lock | None = None
         meta = params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, dict) else None
         self._token: str | int | None = token if isinstance(token, str | int) and not isinstance(token, bool) else None
         self.asking: Ask | None = None
         """How a question gets its answer; None where the downstream cannot be asked."""
+        self.history: History | None = None
+        """Keeps what is streamed, where the downstream may come back for it."""
         self.view: View | None = None
         self.upstream = ""
 
@@ -76,24 +95,51 @@ class Lane:
         """
         if self.asking is None or self._caller.era is Era.MODERN:
             raise Rejected(METHOD_NOT_FOUND, f"{method}: the client cannot be asked on this connection")
+        check_permitted(method, params, self._caller.capabilities)
         return await self.asking(method, self._mapped(method, params))
 
-    async def event(self, frame: bytes) -> None:
+    async def event(self, frame: bytes, *, last: bool = False) -> None:
         """Write one message as an event; the first one turns the response into a stream."""
+        async with self._writing():
+            await self._stream()
+            if self.history is None:
+                await self._write(sse.encode(frame, event="message"))
+            elif (body := await self.history.event(frame, last=last)) is not None:
+                await self._write(body)
+
+    def open_soon(self) -> None:
+        """Begin a stream now: the answer takes long, and the downstream must be able to come back for it."""
+        # Owned by the request: ``finish`` waits for it.
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> None:
+        async with self._writing():
+            if not self._finished:
+                await self._stream()
+
+    def _writing(self) -> asyncio.Lock:
         if self._pending is None:
             self._pending = asyncio.Lock()
-        async with self._pending:
-            if not self._streaming:
-                self._streaming = True
-                start = {"type": "http.response.start", "status": 200, "headers": [*_STREAM, *self._headers]}
-                await self._send(start)
-            body = sse.encode(frame, event="message")
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        return self._pending
+
+    async def _stream(self) -> None:
+        if self._streaming:
+            return
+        self._streaming = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*_STREAM, *self._headers]})
+        if self.history is not None:
+            await self._write(self.history.opening())
+
+    async def _write(self, body: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, frame: bytes, status: int = 200) -> None:
         """Write the answer and end the response."""
+        self._finished = True
+        if self._opening is not None:
+            await self._opening
         if self._streaming:
-            await self.event(frame)
+            await self.event(frame, last=True)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         length = (b"content-length", str(len(frame)).encode())

@@ -42,11 +42,18 @@ def _padded(name: bytes, value: bytes) -> bool:
 
 
 class AgentPath:
-    """ASGI middleware: takes the agent off the path and puts it into the scope. An unknown agent is a 404."""
+    """ASGI middleware: takes the agent off the path and puts it into the scope. An unknown agent is a 404.
 
-    def __init__(self, app: ASGIApp, known: Callable[[], Container[str]]) -> None:
+    Args:
+        app: what serves the request then.
+        known: the agents that there are.
+        default: the agent of a path that names none; None is the store.
+    """
+
+    def __init__(self, app: ASGIApp, known: Callable[[], Container[str]], default: str | None = None) -> None:
         self.app = app
         self._known = known
+        self._default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request as the agent that its path names."""
@@ -55,7 +62,7 @@ class AgentPath:
             return
         name, path = split(scope["path"])
         if name is None:
-            await self._serve(scope, receive, send)
+            await self._serve({**scope, AGENT_KEY: self._default}, receive, send)
         elif name not in self._known():
             await JSONResponse({"error": "no such agent"}, status_code=404)(scope, receive, send)
         else:

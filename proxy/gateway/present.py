@@ -13,7 +13,7 @@ CARRIED: Final = ("io.modelcontextprotocol/ui", "io.modelcontextprotocol/tasks")
 _ANYTHING: Final[Params] = {"resources": {"subscribe": True}, "completions": {}, "logging": {}}
 
 
-def capabilities_of(view: View, era: Era) -> dict[str, Any]:
+def capabilities_of(view: View, era: Era, chain: list[str]) -> dict[str, Any]:
     """The server capabilities for a downstream of this view.
 
     The three kinds of lists are always served, empty ones included: an upstream may come up at any time, and what was
@@ -27,7 +27,7 @@ def capabilities_of(view: View, era: Era) -> dict[str, Any]:
         "tools": {"listChanged": True},
         "resources": {"listChanged": True, "subscribe": any(map(_subscribable, capabilities))},
         "prompts": {"listChanged": True},
-        "experimental": {CHAIN_KEY: {}},
+        "experimental": {CHAIN_KEY: {"chain": chain}},
     }
     for optional in ("completions", "logging"):
         if any(optional in one for one in capabilities):

@@ -1,9 +1,11 @@
 """``CatalogProvider``: the catalog as a FastMCP provider, to mount Manifold into a FastMCP server of one's own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import anyio
 import structlog
 from fastmcp.prompts.base import Prompt
 from fastmcp.resources.base import Resource
@@ -55,8 +57,7 @@ class CatalogProvider(Provider):
         if not self._owned:
             yield
             return
-        async with self.runtime:
-            self.runtime.start()
+        async with _in_a_task_of_its_own(self.runtime):
             yield
 
     async def _list_tools(self) -> Sequence[Tool]:
@@ -103,3 +104,32 @@ class CatalogProvider(Provider):
             # FastMCP's models are stricter than the protocol: such an entry costs itself only.
             log.warning("provider.entry_left_out", name=str(raw.get("name"))[:200], problems=error.error_count())
             return None
+
+
+@asynccontextmanager
+async def _in_a_task_of_its_own(runtime: Runtime) -> AsyncIterator[None]:
+    """Run a runtime while the block runs.
+
+    FastMCP leaves the lifespans of providers inside a cancel scope in which it did not enter them. Task groups cannot
+    be left so; they must be entered and left by a task that does nothing else.
+    """
+    started, wanted = anyio.Event(), anyio.Event()
+
+    async def own() -> None:
+        try:
+            async with runtime:
+                runtime.start()
+                started.set()
+                await wanted.wait()
+        finally:
+            started.set()
+
+    task = asyncio.create_task(own(), name="manifold")
+    try:
+        await started.wait()
+        if not task.done():  # otherwise it failed, and says so below
+            yield
+    finally:
+        wanted.set()
+        with anyio.CancelScope(shield=True):
+            await task

@@ -13,9 +13,10 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from pydantic import BaseModel
 
 from proxy.agents.view import View
+from proxy.bridge.failed import failed_call
 from proxy.errors import INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
 from proxy.gateway import seams
-from proxy.gateway.answers import failed_call, refusal, wire_error
+from proxy.gateway.answers import refusal, wire_error
 from proxy.gateway.backchannel import RequestBackchannel
 from proxy.gateway.downstream import agent_of, caller_of, first_caller, set_log_level
 from proxy.gateway.events import Audience, Listener
@@ -103,7 +104,7 @@ class Relay:
         result = _plain(await call_next(ctx))
         view = self._runtime.view(agent_of(ctx, self.default_agent))
         era = Era.HANDSHAKE if ctx.method == "initialize" else Era.MODERN
-        result["capabilities"] = capabilities_of(view, era)
+        result["capabilities"] = capabilities_of(view, era, self._runtime.chain())
         instructions = instructions_of(view, self._runtime.config.server.instructions)
         result.pop("instructions", None)
         if instructions:
@@ -151,7 +152,7 @@ class Relay:
         except UpstreamError as error:
             if ctx.method != "tools/call":
                 raise
-            return self._finish.own(caller, ctx.method, failed_call(error))
+            return self._finish.own(caller, ctx.method, failed_call(error, safe=routed.call.safe))
         return self._finish.reply(caller, ctx.method, routed, reply)
 
     # -- what one connection asks for ----------------------------------------------------------------------------------

@@ -73,14 +73,30 @@ def keep_awake(transport: Any) -> None:
         scope.deadline = anyio.current_time() + seconds
 
 
+def event_log(transport: Any, stream: str) -> tuple[Any, str]:
+    """Where a session's events are kept, and under which name there; None if they are not."""
+    scoped = transport._event_store  # noqa: SLF001 - the transport has it for itself
+    if scoped is None:
+        return None, stream
+    return scoped._event_store, scoped._scope_stream_id(stream)  # noqa: SLF001 - FastMCP's partition by session
+
+
+def resumed(transport: Any, stream: str) -> Any:
+    """The way into a response stream that the downstream has come back for (``Last-Event-ID``), if it has."""
+    pair = transport._request_streams.get(stream)  # noqa: SLF001 - nothing public tells
+    return None if pair is None else pair[0]
+
+
 __all__ = [
     "MCPError",
     "capabilities",
     "client_info",
     "connection",
+    "event_log",
     "keep_awake",
     "low_level",
     "plug_in",
     "request_channel",
+    "resumed",
     "session_transports",
 ]

@@ -17,7 +17,9 @@ from starlette.types import Receive, Scope, Send
 from proxy import __version__
 from proxy.agents.view import View, changed_lists
 from proxy.errors import UnknownServer
+from proxy.front.early import Opening
 from proxy.gateway import seams
+from proxy.gateway.batch import Batches
 from proxy.gateway.events import Audience
 from proxy.gateway.express import ExpressLane
 from proxy.gateway.finish import Finish
@@ -26,6 +28,7 @@ from proxy.gateway.paths import AgentPath, TrimmedHeaders, current_agent, split
 from proxy.gateway.relay import Relay, input_schema
 from proxy.gateway.resume import RETRY, Events, Negotiated
 from proxy.gateway.state import Sealer
+from proxy.gateway.status import PATH, StatusDoor
 from proxy.gateway.stdio import stdio_streams
 from proxy.gateway.subscriptions import Subscriptions
 from proxy.model import Params
@@ -55,6 +58,7 @@ class Gateway:
         seams.low_level(self.server).get_tool_input_schema = self._input_schema
         self.server.custom_route("/livez", methods=["GET"])(self._live)
         self.server.custom_route("/readyz", methods=["GET"])(self._ready)
+        self.server.custom_route(PATH, methods=["GET"])(StatusDoor(runtime).get)
 
     async def run(self) -> None:
         """Tell downstreams of list changes, until cancelled."""
@@ -67,10 +71,11 @@ class Gateway:
         finally:
             unsubscribe()
 
-    async def stdio(self, agent: str | None = None) -> None:
+    async def stdio(self, agent: str | None = None, opening: Opening | None = None) -> None:
         """Serve one downstream over standard input and output, until it closes standard input.
 
-        The upstreams are started when it has said what it can do: every link is for it alone.
+        The upstreams are started when it has said what it can do: every link is for it alone. With an opening, what
+        the early front has heard is heard first, and what it has answered is not answered again.
 
         Raises:
             UnknownServer: there is no such agent.
@@ -81,19 +86,24 @@ class Gateway:
         server = seams.low_level(self.server)
         token = set_transport("stdio")
         try:
-            async with stdio_streams(self.runtime.config.server.max_body) as (read, write):
+            async with stdio_streams(self.runtime.config.server.max_body, opening) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
         finally:
             reset_transport(token)
 
-    def http_app(self) -> "Doors":
-        """The ASGI app with every HTTP door: streamable HTTP, legacy SSE, and the probes."""
+    def http_app(self, agent: str | None = None) -> "Doors":
+        """The ASGI app with every HTTP door: streamable HTTP, legacy SSE, and the probes.
+
+        Args:
+            agent: whose view the paths without an agent serve; None for everything.
+        """
         settings = self.runtime.config.server
         middleware = [
             Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body),
-            Middleware(AgentPath, known=lambda: self.runtime.config.agents),
+            Middleware(AgentPath, known=lambda: self.runtime.config.agents, default=agent),
             Middleware(TrimmedHeaders),
             Middleware(Negotiated, versions=self.relay.versions),
+            Middleware(Batches, versions=self.relay.versions),
         ]
         hosts = [settings.host, *settings.allowed_hosts]
         origins = list(settings.allowed_origins)

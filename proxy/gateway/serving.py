@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import anyio
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import ConfigError, Problem
 
@@ -27,6 +28,35 @@ class HttpServer(uvicorn.Server):
         """Take no more connections and end; ``now`` does not wait for open responses."""
         self.should_exit = True
         self.force_exit = self.force_exit or now
+
+
+class Idle:
+    """An ASGI app that knows since when nobody asks anything. An open stream counts as asking."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._open = 0
+        self._since = anyio.current_time()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self._open += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._open -= 1
+            self._since = anyio.current_time()
+
+    async def reached(self, limit: float) -> None:
+        """Wait until nobody has asked anything for some seconds."""
+        while True:
+            left = limit if self._open else self._since + limit - anyio.current_time()
+            if left <= 0:
+                return
+            await anyio.sleep(left)
 
 
 def http_server(app: ASGIApp) -> HttpServer:
@@ -59,13 +89,14 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         sock.bind((host, port))
         sock.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         sock.close()
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError(
             [
                 Problem(
                     "server",
-                    f"cannot listen on {host}:{port}: {error.strerror or error}",
+                    f"cannot listen on {host}:{port}: {why}",
                     "is another Manifold running? choose another --port, or 0 for any free one",
                 )
             ]

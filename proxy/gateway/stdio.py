@@ -21,6 +21,9 @@ from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 from pydantic import ValidationError
 
+from proxy.front.early import Opening
+from proxy.gateway.batch import LineBatches
+from proxy.gateway.remember import Remember
 from proxy.wire.lines import Lines, Oversized
 
 log = structlog.get_logger(__name__)
@@ -33,24 +36,31 @@ Inbound = SessionMessage | Exception
 @asynccontextmanager
 async def stdio_streams(
     limit: int,
+    opening: Opening | None = None,
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Inbound], MemoryObjectSendStream[SessionMessage]]]:
     """The streams of one downstream on standard input and output.
 
     Args:
         limit: the longest message in bytes; a longer one is reported and skipped.
+        opening: what has been said already, and who remembers what is said.
     """
     if not (_pollable(0) and _pollable(1)):
         # Redirected to or from a regular file, which no event loop can wait for.
         async with stdio_server() as (read, write):
             yield read, write
         return
+    # From here on nobody else reads standard input.
+    remember = None if opening is None else Remember(opening)
     with _claimed() as (source, sink):
         reader, writer = await _connect(source, sink)
         inbound_send, inbound = anyio.create_memory_object_stream[Inbound](0)
         outbound, outbound_receive = anyio.create_memory_object_stream[SessionMessage](0)
+        batches = LineBatches()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_read, reader, inbound_send, limit)
-            tasks.start_soon(_write, writer, outbound_receive)
+            tasks.start_soon(_read, reader, inbound_send, (Lines(limit), batches), remember)
+            tasks.start_soon(_write, writer, outbound_receive, batches, remember)
+            if remember is not None:
+                tasks.start_soon(remember.run)
             try:
                 yield inbound, outbound
             finally:
@@ -62,18 +72,28 @@ async def stdio_streams(
                 writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader, inbound: MemoryObjectSendStream[Inbound], limit: int) -> None:
-    lines = Lines(limit)
+async def _read(
+    reader: asyncio.StreamReader,
+    inbound: MemoryObjectSendStream[Inbound],
+    framing: tuple[Lines, LineBatches],
+    remember: Remember | None,
+) -> None:
+    lines, batches = framing
+    chunk = b"" if remember is None else remember.data
     with inbound:
-        while chunk := await reader.read(CHUNK):
+        while chunk := chunk or await reader.read(CHUNK):
             for line in lines.feed(chunk):
                 if isinstance(line, Oversized):
-                    log.warning("downstream.frame_too_large", size=line.size, limit=limit)
-                elif line.strip():
+                    log.warning("downstream.frame_too_large", size=line.size, limit=lines.limit)
+                    continue
+                for message in map(_parsed, batches.apart(line) if line.strip() else ()):
+                    if remember is not None and isinstance(message, SessionMessage):
+                        remember.heard(message.message)
                     try:
-                        await inbound.send(_parsed(line))
+                        await inbound.send(message)
                     except anyio.BrokenResourceError:
                         return
+            chunk = b""
 
 
 def _parsed(line: bytes) -> Inbound:
@@ -83,10 +103,17 @@ def _parsed(line: bytes) -> Inbound:
         return error
 
 
-async def _write(writer: asyncio.StreamWriter, outbound: MemoryObjectReceiveStream[SessionMessage]) -> None:
+async def _write(
+    writer: asyncio.StreamWriter,
+    outbound: MemoryObjectReceiveStream[SessionMessage],
+    batches: LineBatches,
+    remember: Remember | None,
+) -> None:
     with outbound:
         async for one in outbound:
-            writer.write(one.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+            batches.note(one.message)
+            for message in (one.message,) if remember is None else remember.said(one.message):
+                writer.write(batches.frame(message))
             try:
                 await writer.drain()
             except ConnectionError:
