@@ -114,8 +114,8 @@ class Site:
 
 
 @asynccontextmanager
-async def serve(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
-    """Serve on a free port until the block is left."""
+async def serve(handler: Handler, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Site]:
+    """Serve until the block is left; on a free port, if none is given."""
     site = Site()
     tasks: set[asyncio.Task[Any]] = set()
     connections = 0
@@ -135,7 +135,7 @@ async def serve(handler: Handler, *, tls: ssl.SSLContext | None = None) -> Async
             writer.transport.abort()
 
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Protocol(connected), "127.0.0.1", 0, ssl=tls)
+    server = await loop.create_server(lambda: _Protocol(connected), "127.0.0.1", port, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     site.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/mcp"
     try:

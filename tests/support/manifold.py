@@ -142,9 +142,9 @@ class Manifold:
 
 
 @asynccontextmanager
-async def serving(home: Home, *arguments: str, **env: str) -> AsyncIterator[Manifold]:
-    """Serve a configuration over HTTP on a free port; given as soon as it listens."""
-    command = home.command("serve", "--http", "--port", "0", *arguments)
+async def serving(home: Home, *arguments: str, port: int = 0, **env: str) -> AsyncIterator[Manifold]:
+    """Serve a configuration over HTTP, on a free port unless one is named; given as soon as it listens."""
+    command = home.command("serve", "--http", "--port", str(port), *arguments)
     async with started(command, home.folder, home.env(**env), stdin=None) as manifold:
         manifold.url = (await manifold.event("manifold.listening"))["url"]
         yield manifold

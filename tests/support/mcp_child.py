@@ -6,6 +6,7 @@ Every tool answers with the label. ``hold`` first says that it runs and then wai
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ def call(params: dict[str, Any]) -> Any:
     return {"content": [{"type": "text", "text": LABEL}]}
 
 
-METHODS = {"initialize": initialize, "tools/list": tools, "tools/call": call, "ping": lambda _params: {}}
+METHODS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "initialize": initialize,
+    "tools/list": tools,
+    "tools/call": call,
+    "ping": lambda _params: {},
+}
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A scripted MCP server on standard input and output, without any SDK: it starts at once, and does what it is told.
 
 Run as a program with one argument, a JSON object: ``name``, ``tools`` (names, or whole definitions), ``resources``
-(URIs), ``templates``, ``prompts`` (names), ``waits_for`` (a file until whose appearance it stays silent). A tool answers
-with who it is and what it was given; its argument ``do`` names one of the functions in ``DEEDS``.
+(URIs), ``templates``, ``prompts`` (names), ``waits_for`` (a file until whose appearance it stays silent), ``chain``
+(it says that it is a Manifold). A tool answers with who it is and what it was given; its argument ``do`` names one of
+the functions in ``DEEDS``.
 """
 
 import json
@@ -20,14 +21,25 @@ SCRIPT: Json = {}
 
 def upstream(name: str, *tools: str | Json, **more: Any) -> Json:
     """The configuration of such a server. ``more`` is for its script, apart from what a configuration knows."""
-    own = {key: more.pop(key) for key in ("resources", "templates", "prompts", "waits_for") if key in more}
-    script = {"name": name, "tools": tools, **own}
+    known = ("resources", "templates", "prompts", "waits_for", "chain")
+    own: Json = {key: more.pop(key) for key in known if key in more}
+    script: Json = {"name": name, "tools": tools, **own}
     return {"command": sys.executable, "args": ["-S", __file__, json.dumps(script, default=str)], **more}
 
 
 def crashing(last_words: str) -> Json:
     """The configuration of a server that ends at its start."""
     return {"command": sys.executable, "args": ["-S", "-c", f"raise SystemExit({last_words!r})"]}
+
+
+def appear(file: Path) -> None:
+    """Let there be a file for which a server waits."""
+    file.touch()
+
+
+def vanish(file: Path) -> None:
+    """Let it be gone again."""
+    file.unlink()
 
 
 def say(message: Json) -> None:
@@ -80,14 +92,30 @@ def swell(arguments: Json) -> Json:
     return {"text": "x" * arguments["size"]}
 
 
-DEEDS = {deed.__name__: deed for deed in (environment, spawn, offer, offer_silently, die, complain, babble, swell)}
+def wait(arguments: Json) -> Json:
+    while not Path(arguments["file"]).exists():
+        time.sleep(0.02)
+    return {}
+
+
+def hang(arguments: Json) -> Json:
+    complain(arguments)
+    time.sleep(600)
+    return {}
+
+
+DEEDS = {
+    deed.__name__: deed
+    for deed in (environment, spawn, offer, offer_silently, die, complain, babble, swell, wait, hang)
+}
 
 
 def initialize(params: Json) -> Json:
     kinds = {"tools": SCRIPT["tools"], "resources": SCRIPT.get("resources"), "prompts": SCRIPT.get("prompts")}
+    chain: Json = {"experimental": {"mcp-manifold": {}}} if SCRIPT.get("chain") else {}
     return {
         "protocolVersion": params["protocolVersion"],
-        "capabilities": {kind: {"listChanged": True} for kind, found in kinds.items() if found is not None},
+        "capabilities": chain | {kind: {"listChanged": True} for kind, found in kinds.items() if found is not None},
         "serverInfo": {"name": SCRIPT["name"], "version": "1"},
     }
 
@@ -99,13 +127,20 @@ def call(params: Json) -> Json:
     return {"content": [{"type": "text", "text": json.dumps(told)}], "structuredContent": told}
 
 
+def read(uri: str) -> Json | None:
+    known = uri in SCRIPT.get("resources", ()) or any(
+        uri.startswith(template.partition("{")[0]) for template in SCRIPT.get("templates", ())
+    )
+    return {"contents": [{"uri": uri, "text": f"{SCRIPT['name']} has {uri}"}]} if known else None
+
+
 def answer(method: str, params: Json) -> Json | None:
     if method == "initialize":
         return initialize(params)
     if method == "tools/call":
         return call(params)
     if method == "resources/read":
-        return {"contents": [{"uri": params["uri"], "text": f"{SCRIPT['name']} has {params['uri']}"}]}
+        return read(params["uri"])
     if method == "prompts/get":
         return {"messages": [{"role": "user", "content": {"type": "text", "text": SCRIPT["name"]}}]}
     return listed(method)
@@ -135,7 +170,8 @@ def main() -> None:
             continue
         result = answer(method, message.get("params") or {})
         if result is None:
-            say({"id": number, "error": {"code": -32601, "message": f"no {method} here"}})
+            code = -32002 if method == "resources/read" else -32601
+            say({"id": number, "error": {"code": code, "message": f"no {method} here"}})
         else:
             say({"id": number, "result": result})
 

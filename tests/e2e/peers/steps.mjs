@@ -3,8 +3,6 @@
 // request  {transport, era?, steps: [[NAME, ...ARGUMENTS], ...]}
 // answer   {client, server, protocol, capabilities, instructions, steps: [{ok, progress?} | {error}], notifications}
 
-import { writeSync } from "node:fs";
-
 export const request = JSON.parse(process.argv[2]);
 
 const LISTS = {
@@ -57,7 +55,7 @@ export async function run(client, transport, { call, facts }) {
         steps.push({ error: plain(error) });
       }
     }
-    print({
+    await print({
       server: client.getServerVersion() ?? null,
       capabilities: client.getServerCapabilities() ?? null,
       instructions: client.getInstructions() ?? null,
@@ -66,7 +64,7 @@ export async function run(client, transport, { call, facts }) {
       notifications,
     });
   } catch (error) {
-    print({ error: plain(error), steps, notifications });
+    await print({ error: plain(error), steps, notifications });
     process.exitCode = 1;
   } finally {
     await client.close();
@@ -74,6 +72,5 @@ export async function run(client, transport, { call, facts }) {
 }
 
 function print(answer) {
-  const bytes = Buffer.from(JSON.stringify(answer));
-  for (let sent = 0; sent < bytes.length; ) sent += writeSync(1, bytes, sent);
+  return new Promise((done) => process.stdout.write(JSON.stringify(answer), done));
 }
