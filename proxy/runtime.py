@@ -235,7 +235,7 @@ class Runtime:
             await upstream.roots_changed(caller.told)
 
     def chain(self) -> list[str]:
-        """This Manifold and all that stand behind it."""
+        """Itself, and all Manifolds that stand behind it."""
         listings = self.holder.current.listings.values()
         behind = {one for listing in listings for one in chain_of(listing.capabilities)}
         return [self.instance, *sorted(behind)[:MAX_CHAIN]]

@@ -4,6 +4,7 @@ from collections import deque
 
 import aiohttp
 
+from proxy.upstream.slices import slice_of
 from proxy.wire import envelope
 from proxy.wire.envelope import Malformed, Message
 from proxy.wire.lines import Oversized
@@ -17,6 +18,7 @@ class Events:
         self._response = response
         self._parser = Parser(max_message)
         self._waiting: deque[Event | Oversized] = deque()
+        self._chunk = b""
 
     @property
     def last_id(self) -> str:
@@ -35,10 +37,13 @@ class Events:
             aiohttp.ClientError, OSError: the connection broke.
         """
         while not self._waiting:
-            chunk = await self._response.content.readany()
-            if not chunk:
-                return None
-            self._waiting.extend(self._parser.feed(chunk))
+            if not self._chunk:
+                self._chunk = await self._response.content.readany()
+                if not self._chunk:
+                    return None
+            size = slice_of(self._chunk)  # whoever reads may let others run between two events
+            data, self._chunk = self._chunk[:size], self._chunk[size:]
+            self._waiting.extend(self._parser.feed(data))
         return self._waiting.popleft()
 
     async def messages(self) -> list[Message | Malformed | Oversized] | None:

@@ -7,8 +7,10 @@ from typing import Final
 
 TURN: Final = 0.001
 """Seconds for which one upstream may keep the event loop to itself."""
-SLICE: Final = 4096
-"""Bytes between two looks at the clock."""
+SLICE: Final = 1024
+"""Bytes between two looks at the clock, where many small messages come."""
+_WHOLE: Final = 1 << 16
+"""The same within a large message, which is only gathered."""
 
 
 class Turn:
@@ -25,6 +27,11 @@ class Turn:
             return False
         self._until = now + TURN
         return True
+
+
+def slice_of(data: bytes, start: int = 0) -> int:
+    """How many bytes to take in before the next look at the clock."""
+    return SLICE if data.find(b"\n", start, start + _WHOLE) >= 0 else _WHOLE
 
 
 class Slices:
@@ -50,8 +57,9 @@ class Slices:
     def _go_on(self, transport: asyncio.ReadTransport) -> None:
         data, turn, start = self._rest, Turn(), 0
         while start < len(data):
-            self._take(data[start : start + SLICE])
-            start += SLICE
+            end = start + slice_of(data, start)
+            self._take(data[start:end])
+            start = end
             if start < len(data) and turn.over:
                 break
         self._rest = data[start:]

@@ -50,11 +50,11 @@ class Cut:
 class Lines:
     r"""Splits chunks of bytes into lines without their ``\n``. Where the chunks are cut makes no difference."""
 
-    __slots__ = ("_cut", "_limit", "_partial")
+    __slots__ = ("_cut", "_partial", "limit")
 
     def __init__(self, limit: int) -> None:
         """``limit`` is the longest line in bytes, without its end."""
-        self._limit = limit
+        self.limit = limit
         self._partial = bytearray()
         self._cut: Cut | None = None
 
@@ -73,7 +73,7 @@ class Lines:
         return None
 
     def _end(self, part: bytes) -> bytes | Oversized:
-        if not self._partial and self._cut is None and len(part) <= self._limit:
+        if not self._partial and self._cut is None and len(part) <= self.limit:
             return part
         self._keep(part)
         if self._cut is not None:
@@ -85,7 +85,7 @@ class Lines:
         return line
 
     def _keep(self, part: bytes) -> None:
-        if self._cut is None and len(self._partial) + len(part) > self._limit:
+        if self._cut is None and len(self._partial) + len(part) > self.limit:
             self._cut = Cut()
             self._cut.add(self._partial)
             self._partial = bytearray()
