@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # Two makes at once wait for each other where the system has flock.
 LOCK := $(if $(shell command -v flock),flock pyproject.toml)
 
-.PHONY: help run test check tools warm docs clean
+.PHONY: help run test check tools warm docs bench bench-quick clean
 
 help:
 	@echo "make run    start Manifold with three demo servers (configs/demo.yaml)"
@@ -20,6 +20,7 @@ help:
 	@echo "make check  ruff, mypy and import-linter alone"
 	@echo "make tools  install the published servers and clients that the tests use"
 	@echo "make docs   write the generated pages of docs/reference/"
+	@echo "make bench  measure Manifold beside other proxies (half an hour; a quiet machine)"
 	@echo "make clean  remove everything that make has made"
 
 run: .venv/run.stamp
@@ -44,6 +45,13 @@ warm: .venv/dev.stamp
 
 docs: .venv/dev.stamp
 	@$(BIN)/python -m docs.generate
+
+# Raw data goes to bench/results/, tables and plots to docs/benchmarks.md.
+bench: .venv/dev.stamp
+	@$(BIN)/python -m bench.run --keep
+
+bench-quick: .venv/dev.stamp
+	@$(BIN)/python -m bench.run --quick
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -8,6 +8,7 @@ The first rows are what the layers are compared with: nothing at all, and the us
 
 import argparse
 import asyncio
+import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 import anyio
 import uvloop
 
+from proxy.config.model import UpstreamConfig
 from proxy.model import Call, Caller, Json, Params, Reply
 from proxy.service.attempt import Attempt, AttemptPolicy
 from proxy.service.balance import Balance
@@ -24,10 +26,12 @@ from proxy.service.bulkhead import Bulkhead
 from proxy.service.cache import Cache
 from proxy.service.coalesce import Coalesce
 from proxy.service.deadline import Deadline
+from proxy.service.health import HealthStatus
 from proxy.service.hedge import Hedge
 from proxy.service.observe import Observation, Observe
 from proxy.service.ratelimit import RateLimit, RatePolicy
 from proxy.service.retry import Retry
+from proxy.upstream.stack import Shared, Tower
 
 REPLY = Reply(b'{"content":[{"type":"text","text":"' + b"x" * 400 + b'"}],"isError":false}')
 
@@ -105,8 +109,33 @@ def variants(tasks: anyio.abc.TaskGroup) -> Mapping[str, Layer]:
         "cache, hit": Cache(reads=yes),
         "coalesce, alone": Coalesce(tasks, reads=yes),
         "balance of 2": lambda service: Balance({"a": service, "b": service}),
-        "tower": stack(*tower),
+        "tower, all of these": stack(*tower),
+        "tower, as configured": configured(tasks, UpstreamConfig(command="x")),
+        "tower of a pool of 2": configured(tasks, UpstreamConfig(urls=("http://a", "http://b"))),
     }
+
+
+class Stand:
+    """A member of a tower: one of the equal upstreams, or the only one."""
+
+    listing = None
+    is_live = True
+
+    def __init__(self, service: Service) -> None:
+        self.request = service
+
+    def judged(self, status: HealthStatus, reason: str, /) -> None:
+        """Hear."""
+
+
+def configured(tasks: anyio.abc.TaskGroup, config: UpstreamConfig) -> Layer:
+    """The tower as the proxy builds it, metrics and health included."""
+
+    def wrap(service: Service) -> Service:
+        names = config.endpoints or ("up",)
+        return Tower(config, {name: Stand(service) for name in names}, Shared(tasks)).service
+
+    return wrap
 
 
 async def nanoseconds(service: Service, call: Call, calls: int) -> float:
@@ -116,7 +145,7 @@ async def nanoseconds(service: Service, call: Call, calls: int) -> float:
     return (time.perf_counter_ns() - began) / calls
 
 
-async def measure(calls: int, rounds: int) -> None:
+async def measure(calls: int, rounds: int, *, as_json: bool = False) -> None:
     caller = Caller(session="s")
     plain = Call("up", "tools/call", {"name": "t", "arguments": {"q": "x"}}, "t", caller=caller, safe=True)
     asking = Call("up", "tools/call", {"name": "t", "arguments": {"q": "x"}}, "t", caller, Back(), safe=True)
@@ -127,7 +156,7 @@ async def measure(calls: int, rounds: int) -> None:
             for name, service in services.items():
                 for has_back, call in ((False, plain), (True, asking)):
                     times.setdefault((name, has_back), []).append(await nanoseconds(service, call, calls))
-    report(services, times)
+    (report_json if as_json else report)(services, times)
 
 
 def report(names: Mapping[str, Service], times: Mapping[tuple[str, bool], list[float]]) -> None:
@@ -138,15 +167,24 @@ def report(names: Mapping[str, Service], times: Mapping[tuple[str, bool], list[f
         print(f"{name:28}{plain:16.0f}{asking:14.0f}")
 
 
+def report_json(names: Mapping[str, Service], times: Mapping[tuple[str, bool], list[float]]) -> None:
+    print(
+        json.dumps(
+            [{"layer": name, "backchannel": back, "ns": times[name, back]} for name in names for back in (False, True)]
+        )
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uvloop", action="store_true")
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", action="store_true", help="print the raw data")
     chosen = parser.parse_args()
     factory = uvloop.new_event_loop if chosen.uvloop else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(measure(chosen.calls, chosen.rounds))
+        runner.run(measure(chosen.calls, chosen.rounds, as_json=chosen.json))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ META_SERVER_INFO: Final = META_PREFIX + "serverInfo"
 META_LOG_LEVEL: Final = META_PREFIX + "logLevel"
 META_SUBSCRIPTION_ID: Final = META_PREFIX + "subscriptionId"
 
+TASKS_EXTENSION: Final = META_PREFIX + "tasks"
+
 CONNECTION_META: Final = frozenset({META_VERSION, META_CLIENT_INFO, META_CLIENT_CAPABILITIES, META_LOG_LEVEL})
 """``_meta`` keys which belong to one connection and are never forwarded (spec 2026-07-28, basic: request envelope)."""
 

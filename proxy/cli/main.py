@@ -15,14 +15,14 @@ app = App(
     version=__version__,
     default_parameter=None,
 )
-app.command("proxy.cli.serve:serve")
-app.command("proxy.cli.connect:connect")
-app.command("proxy.cli.check:check")
-app.command("proxy.cli.listing:list_", name="list")
-app.command("proxy.cli.call:call")
-app.command("proxy.cli.explain:explain")
-app.command("proxy.cli.schema:schema")
-app.command("proxy.cli.status:status")
+app.command("proxy.cli.serve:serve", help="Serve the configured upstreams as one MCP server.")
+app.command("proxy.cli.connect:connect", help="Connect a stdio client to a Manifold over HTTP, started if need be.")
+app.command("proxy.cli.check:check", help="Check the configuration and connect to every upstream once.")
+app.command("proxy.cli.listing:list_", name="list", help="List everything on offer with its routes.")
+app.command("proxy.cli.call:call", help="Call a tool and print its result.")
+app.command("proxy.cli.explain:explain", help="Say where a name leads to, and why it is called that.")
+app.command("proxy.cli.schema:schema", help="Print the JSON Schema of the configuration.")
+app.command("proxy.cli.status:status", help="Show a running Manifold and its upstreams.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,18 +5,18 @@ not re-modelled: an answer in JSON goes out as the bytes that came.
 """
 
 import json
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.front.session import ParamHeaders, failure, missed, modern_version, one_line, request
+from proxy.front.hearing import Hearing
+from proxy.front.session import ParamHeaders, missed, modern_version, one_line, request
 from proxy.front.start import Unavailable
 from proxy.front.threads import Threads
 from proxy.front.uplink import Uplink
 from proxy.front.wire import Exchange, Lost, NotSent
+from proxy.front.wording import answer_of, failure, say, words_of
 
 LINGER: Final = 5.0
 """Seconds for answers that are still on their way when standard input is closed."""
@@ -24,10 +24,6 @@ RESUMES: Final = 3
 """How often an answer whose stream broke is asked for again before it is given up."""
 RESENDS: Final = 3
 """How often one request is sent again at most."""
-LISTENING: Final = 2.0
-"""Seconds until the stream of notifications is there, at most; it is not waited for any longer."""
-SLOWEST: Final = 30.0
-"""Seconds between two looks for a Manifold that is gone, at most."""
 
 _INITIALIZE: Final = "initialize"
 _INITIALIZED: Final = "notifications/initialized"
@@ -75,6 +71,7 @@ class Bridge:
         self._writing = threading.Lock()
         self._threads = Threads()
         self._params = ParamHeaders()
+        self._hearing = Hearing(uplink, self._threads, self._write)
         self._asks: dict[Any, Ask] = {}
         self._answered = threading.Condition()
         uplink.on_reopened = self._reopened
@@ -133,7 +130,7 @@ class Bridge:
         if method == _INITIALIZED:
             self._uplink.session.ready = True
             _received(exchange)
-            self._listen()
+            self._hearing.begin()
         else:
             self._threads.start(lambda: _received(exchange))
 
@@ -193,7 +190,7 @@ class Bridge:
             return False
         if response.status == _BAD_REQUEST and _HEADER_MISMATCH in body and not ask.resent and self._listed(ask):
             return False
-        self._answer(ask, _message(ask, response.status, body))
+        self._answer(ask, answer_of(ask.id, ask.method, response.status, body))
         return True
 
     @staticmethod
@@ -270,63 +267,16 @@ class Bridge:
             self._answered.notify_all()
         return there
 
-    # -- what belongs to no request ------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        generation, open_now = self._uplink.generation, threading.Event()
-        if self._uplink.session.id:
-            self._threads.start(lambda: self._hear(generation, open_now))
-            # What the next request of the client causes must not be told to nobody.
-            open_now.wait(LISTENING)
-
-    def _hear(self, generation: int, open_now: threading.Event) -> None:
-        """The stream of notifications and questions, for as long as the session lives."""
-        last, pause = "", 0.5
-        while generation == self._uplink.generation:
-            try:
-                exchange = self._uplink.listen(last)
-                exchange.begin()
-                open_now.set()
-                if not exchange.streams:
-                    exchange.body()
-                    return  # Manifold has no such stream, or no such session; the next request finds out
-                for event in exchange.events():
-                    last, pause = event.id or last, 0.5 if event.retry is None else event.retry / 1000
-                    if event.data:
-                        self._write(one_line(event.data))
-            except (NotSent, Lost):
-                # It is gone. Whoever ended it may want that, so it is looked for, but not started.
-                pause = min(2 * pause, SLOWEST)
-                if self._uplink.recover(generation, start=False):
-                    return
-            if self._uplink.wait(pause):
-                return
-
     def _reopened(self) -> None:
         """Manifold was restarted, and the session is open again."""
         if self._uplink.session.ready:
-            self._listen()
+            self._hearing.begin()
             for frame in self._uplink.session.changed():
                 self._write(frame)
 
     def _write(self, frame: bytes) -> None:
         with self._writing:
             self._write_bytes(frame + b"\n")
-
-
-def _message(ask: Ask, status: int, body: bytes) -> bytes:
-    """The answer as a message of JSON-RPC, whatever it was; an error without an id belongs to this request."""
-    try:
-        found = json.loads(body) if status >= _BAD_REQUEST or not body else None
-    except ValueError:
-        found = {}
-    if found is None:
-        return body
-    if isinstance(found, dict) and isinstance(found.get("error"), dict):
-        return json.dumps({**found, "id": ask.id}, ensure_ascii=False).encode()
-    return failure(
-        ask.id, f"Manifold answered {ask.method} with HTTP {status}: {body[:300].decode('utf-8', 'replace')}"
-    )
 
 
 def _received(exchange: Exchange) -> None:
@@ -338,25 +288,4 @@ def _received(exchange: Exchange) -> None:
         say(f"a message may not have been delivered: {error}")
         return
     if status >= _BAD_REQUEST:
-        say(f"Manifold refused a message: HTTP {status} {_words(body)}")
-
-
-def _words(body: bytes) -> str:
-    return body[:300].decode("utf-8", "replace") or "(nothing)"
-
-
-def say(words: str) -> None:
-    """Tell the person behind the client."""
-    sys.stderr.write(f"mcp-manifold connect: {words}\n")
-    sys.stderr.flush()
-
-
-def write_to(descriptor: int) -> Callable[[bytes], None]:
-    """Puts whole frames on a descriptor."""
-
-    def write(frame: bytes) -> None:
-        rest = memoryview(frame)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-
-    return write
+        say(f"Manifold refused a message: HTTP {status} {words_of(body)}")

@@ -4,15 +4,16 @@ import argparse
 import gc
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from proxy.config.discover import candidates, discover
-from proxy.front.bridge import Bridge, say, write_to
+from proxy.front.bridge import Bridge
 from proxy.front.place import Place
 from proxy.front.start import Finder, Unavailable
 from proxy.front.uplink import Find, Uplink
+from proxy.front.wording import say
 
 TOKEN: str = "MCP_MANIFOLD_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     source, sink = _claimed()
     try:
         with open(source, "rb") as lines:  # noqa: PTH123 - a descriptor has no path
-            Bridge(uplink, write_to(sink)).run(lines)
+            Bridge(uplink, _write_to(sink)).run(lines)
     except SystemExit:
         return 0
     finally:
@@ -94,3 +95,14 @@ def _claimed() -> tuple[int, int]:
 
 def _stop(_number: int, _frame: Any) -> None:
     raise SystemExit(0)
+
+
+def _write_to(descriptor: int) -> Callable[[bytes], None]:
+    """Puts whole frames on a descriptor."""
+
+    def write(frame: bytes) -> None:
+        rest = memoryview(frame)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    return write

@@ -127,12 +127,6 @@ def request(number: str | int, method: str, params: Json) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
 
 
-def failure(number: Any, message: str, code: int = -32603) -> bytes:
-    """An error as the answer to a request."""
-    error = {"code": code, "message": message}
-    return json.dumps({"jsonrpc": "2.0", "id": number, "error": error}, ensure_ascii=False).encode()
-
-
 def one_line(frame: bytes) -> bytes:
     """A JSON text on one line: a line break in it can only be a blank between two of its parts."""
     return frame.replace(b"\n", b" ").replace(b"\r", b" ").strip()

@@ -7,6 +7,7 @@ not plainly right falls through, and the SDK says what is wrong with it.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from proxy.gateway.tasks import declares_tasks
 from proxy.model import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -36,7 +37,7 @@ def modern_caller(headers: Mapping[bytes, bytes], method: str, params: Params, a
     if not isinstance(meta, dict) or not _headers_agree(headers, method, params, meta):
         return None
     capabilities, info, level = meta.get(META_CLIENT_CAPABILITIES), meta.get(META_CLIENT_INFO), meta.get(META_LOG_LEVEL)
-    if not isinstance(capabilities, dict) or not _plain_capabilities(capabilities):
+    if not isinstance(capabilities, dict) or not _plain_capabilities(capabilities) or declares_tasks(capabilities):
         return None
     if not _plain_info(info) or (level is not None and level not in LEVELS):
         return None

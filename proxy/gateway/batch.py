@@ -22,6 +22,7 @@ MAX_BATCH: Final = 100
 
 _JSON: Final = (b"content-type", b"application/json")
 _STREAM: Final = (b"content-type", b"text/event-stream")
+_INITIALIZE: Final = b'"initialize"'
 _TOO_LONG: Final = f"a batch may hold at most {MAX_BATCH} messages"
 
 
@@ -163,17 +164,14 @@ class LineBatches:
 
     def apart(self, line: bytes) -> list[bytes]:
         """The messages of a line: of a batch, each of them; of anything else, the line as it is."""
+        if _INITIALIZE in line:
+            self._version = _asked_version(line) or self._version
         messages = taken_apart(line) if self._version == REVISION else []
         if not messages or len(messages) > MAX_BATCH:
             return [line]
         if numbers := {number for number in map(_number, messages) if number is not None}:
             self._open.append((numbers, []))
         return messages
-
-    def note(self, message: JSONRPCMessage) -> None:
-        """Hear which revision is negotiated."""
-        if isinstance(message, JSONRPCResponse) and isinstance(version := message.result.get("protocolVersion"), str):
-            self._version = version
 
     def frame(self, message: JSONRPCMessage) -> bytes:
         """The line to write now that there is this message: it alone, its whole batch, or nothing yet."""
@@ -187,6 +185,16 @@ class LineBatches:
                     self._open.remove((numbers, answers))
                     return b"[" + b",".join(map(_dumped, answers)) + b"]\n"
         return _dumped(message) + b"\n"
+
+
+def _asked_version(line: bytes) -> str:
+    """The revision that an ``initialize`` asks for, which it gets if Manifold knows it; empty for anything else."""
+    try:
+        message = envelope.decode(line)
+        params = message.decoded_params() or {}
+    except envelope.Malformed:
+        return ""
+    return str(params.get("protocolVersion")) if message.method == "initialize" else ""
 
 
 def _dumped(message: JSONRPCMessage) -> bytes:

@@ -50,12 +50,13 @@ _STATUS: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 40
 class _Open:
     """A handshake session that the lane may serve."""
 
-    __slots__ = ("connection", "questions", "running", "session_id")
+    __slots__ = ("connection", "given_up", "questions", "running", "session_id")
 
     def __init__(self, connection: Connection, session_id: str) -> None:
         self.connection = connection
         self.session_id = session_id
         self.running: dict[object, asyncio.Task[Any]] = {}
+        self.given_up: set[object] = set()
         self.questions: dict[str, asyncio.Future[envelope.Message]] = {}
 
 
@@ -148,7 +149,7 @@ class ExpressLane:
     async def _handshake(
         self, session: _Open, message: envelope.Message, params: Params, rest: tuple[str | None, Receive, Send]
     ) -> bool:
-        agent, receive, send = rest
+        agent, _, send = rest
         method = str(message.method)
         if not (_hot(method) or method == "ping") or message.id in session.running:
             return False
@@ -164,12 +165,17 @@ class ExpressLane:
         try:
             # A closed response is no cancellation in this era: the downstream may have lost the connection only.
             await self._answer(lane, caller, message, params)
+        except asyncio.CancelledError:
+            if message.id not in session.given_up:
+                raise
+            task.uncancel()
+            await lane.give_up(_number(message))
         finally:
             if timer is not None:
                 timer.cancel()
             del session.running[message.id]
+            session.given_up.discard(message.id)
             seams.keep_awake(transport)
-        del receive
         return True
 
     async def _other(self, session: _Open, message: envelope.Message, params: Params, send: Send) -> bool:
@@ -183,6 +189,7 @@ class ExpressLane:
         elif message.method != "notifications/cancelled" or params.get("requestId") not in session.running:
             return False
         else:
+            session.given_up.add(params["requestId"])
             session.running[params["requestId"]].cancel()
         await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
@@ -200,8 +207,7 @@ class ExpressLane:
     # -- answers -------------------------------------------------------------------------------------------------------
 
     async def _answer(self, lane: Lane, caller: Caller, message: envelope.Message, params: Params) -> None:
-        method, number = str(message.method), _number(message)
-        status = 200
+        method, number, status = str(message.method), _number(message), 200
         try:
             result = await self._result(lane, caller, method, params)
             frame = envelope.response(number, msgspec.Raw(result))

@@ -19,7 +19,7 @@ class Joint:
 
     def __init__(self, runtime: Runtime, sealer: Sealer) -> None:
         self._runtime = runtime
-        self._sealer = sealer
+        self.sealer = sealer
         self.suspender = Suspender(runtime.clock)
 
     async def send(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
@@ -50,7 +50,7 @@ class Joint:
             reply = await self._runtime.router.send(routed)
             return self._sealed(reply, request) if may_ask(reply) else reply
         claim = _claim(request)
-        state = None if token is None else self._sealer.open(token, claim)
+        state = None if token is None else self.sealer.open(token, claim)
         try:
             if state is not None and state.parked is not None:
                 answers = request.params.get("inputResponses")
@@ -62,7 +62,7 @@ class Joint:
         except Rejected as error:
             return self._as_question(error, claim)
         if isinstance(found, Asked):
-            token = self._sealer.seal(claim, parked=found.handle)
+            token = self.sealer.seal(claim, parked=found.handle)
             return Reply.of(_question(found.requests, token))
         return self._sealed(found, request)
 
@@ -87,7 +87,7 @@ class Joint:
         result = reply.result
         if not asks(result) or result.get("requestState") is None:
             return reply
-        sealed = self._sealer.seal(_claim(request), upstream=result["requestState"])
+        sealed = self.sealer.seal(_claim(request), upstream=result["requestState"])
         question = Reply.of({**result, "requestState": sealed})
         question.era = reply.era
         return question
@@ -97,7 +97,7 @@ class Joint:
         requests = url_requests(error.data) if error.jsonrpc == URL_ELICITATION_REQUIRED else {}
         if not requests:
             raise error
-        return Reply.of(_question(requests, self._sealer.seal(claim, fresh=True)))
+        return Reply.of(_question(requests, self.sealer.seal(claim, fresh=True)))
 
 
 def _claim(request: Request) -> Claim:

@@ -31,6 +31,9 @@ _STREAM: Final[tuple[Header, ...]] = (
     (b"x-accel-buffering", b"no"),
 )
 
+CANCELLED: Final = -32800
+"""The code by which a cancelled handshake request ends: an HTTP response of that era cannot end without an answer."""
+
 Ask = Callable[[str, Params | None], Awaitable[Json]]
 
 
@@ -146,6 +149,11 @@ class Lane:
         headers = [JSON_TYPE, length, *self._headers]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": frame, "more_body": False})
+
+    async def give_up(self, number: str | float | None) -> None:
+        """End the response to a request that the downstream has cancelled, as the SDK does, if it has not ended yet."""
+        if not self._finished:
+            await self.finish(envelope.error(number, CANCELLED, "Request cancelled"))
 
     def _mapped(self, method: str, params: Params | None) -> Params | None:
         return params if self.view is None else rewrite.incoming(self.view, self.upstream, method, params)

@@ -12,6 +12,7 @@ from proxy.errors import ManifoldError
 from proxy.gateway import seams
 from proxy.gateway.events import Audience, Listener, Send
 from proxy.gateway.subscriptions import Subscriptions
+from proxy.gateway.tasks import Tasks
 from proxy.model import META_SUBSCRIPTION_ID, Caller, Params
 from proxy.runtime import Runtime
 
@@ -33,8 +34,9 @@ MAX_URIS: Final = 1000
 class Listening:
     """Serves listen streams."""
 
-    def __init__(self, runtime: Runtime, audience: Audience, subscriptions: Subscriptions) -> None:
+    def __init__(self, runtime: Runtime, audience: Audience, subscriptions: Subscriptions, tasks: Tasks) -> None:
         self._runtime = runtime
+        self._tasks = tasks
         self._audience = audience
         self._subscriptions = subscriptions
 
@@ -52,6 +54,9 @@ class Listening:
             gate = _Gate(send)
             if uris := await self._subscribe(stack, caller, wanted.get("resourceSubscriptions"), gate):
                 honoured["resourceSubscriptions"] = uris
+            if wanted.get("taskIds"):
+                group = await stack.enter_async_context(anyio.create_task_group())
+                honoured["taskIds"] = await self._tasks.follow(group, caller, wanted["taskIds"], gate)
             methods = frozenset(_FLAGS[flag] for flag in flags)
             await stack.enter_async_context(self._audience.listening(Listener(caller.agent, gate, methods)))
             await send(_ACKNOWLEDGED, {"notifications": honoured})

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from proxy.agents.view import View
 from proxy.bridge.failed import failed_call
 from proxy.errors import INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
-from proxy.gateway import seams
+from proxy.gateway import seams, tasks
 from proxy.gateway.answers import refusal, wire_error
 from proxy.gateway.backchannel import RequestBackchannel
 from proxy.gateway.downstream import agent_of, caller_of, first_caller, set_log_level
@@ -26,6 +26,7 @@ from proxy.gateway.listening import Listening
 from proxy.gateway.lists import Lists
 from proxy.gateway.present import capabilities_of, instructions_of
 from proxy.gateway.subscriptions import Subscription, Subscriptions
+from proxy.gateway.tasks import Tasks
 from proxy.model import Caller, Era, Kind, Params
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
@@ -59,7 +60,8 @@ class Relay:
         self._lists = Lists(runtime, finish)
         self.on_opened: Callable[[Connection], None] = lambda _connection: None
         """Called when a handshake downstream has been introduced."""
-        self._listening = Listening(runtime, audience, subscriptions)
+        self._tasks = Tasks(runtime, joint.sealer)
+        self._listening = Listening(runtime, audience, subscriptions, self._tasks)
         self.default_agent: str | None = None
         """The agent of a door without URLs (stdio)."""
         self.on_first: Callable[[Caller], None] | None = None
@@ -75,7 +77,10 @@ class Relay:
             "resources/unsubscribe": self._unsubscribe,
             "logging/setLevel": self._set_level,
         }
-        self._modern: dict[str, Handler] = {"subscriptions/listen": self._listen}
+        self._modern: dict[str, Handler] = {
+            "subscriptions/listen": self._listen,
+            **dict.fromkeys(tasks.METHODS, self._about_task),
+        }
 
     async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer what is ours; everything else goes on to FastMCP."""
@@ -153,7 +158,11 @@ class Relay:
             if ctx.method != "tools/call":
                 raise
             return self._finish.own(caller, ctx.method, failed_call(error, safe=routed.call.safe))
-        return self._finish.reply(caller, ctx.method, routed, reply)
+        result = self._finish.reply(caller, ctx.method, routed, reply)
+        return self._tasks.exported(caller, routed.route.upstream, result)
+
+    async def _about_task(self, ctx: Context, caller: Caller) -> dict[str, Any]:
+        return self._finish.own(caller, ctx.method, await self._tasks.serve(ctx, caller))
 
     # -- what one connection asks for ----------------------------------------------------------------------------------
 

@@ -47,9 +47,17 @@ class Sealer:
         self._codec = AESGCMRequestStateCodec(list(keys) or [os.urandom(32)])
         self._now = now
 
-    def seal(self, claim: Claim, *, parked: str | None = None, upstream: Any = None, fresh: bool = False) -> str:
-        """A token for the downstream."""
-        state = State(claim.principal, claim.digest, self._now() + TTL, parked, upstream, fresh)
+    def seal(
+        self,
+        claim: Claim,
+        *,
+        parked: str | None = None,
+        upstream: Any = None,
+        fresh: bool = False,
+        ttl: float = TTL,
+    ) -> str:
+        """A token for the downstream, good for ``ttl`` seconds."""
+        state = State(claim.principal, claim.digest, self._now() + ttl, parked, upstream, fresh)
         return self._codec.seal(msgspec.msgpack.encode(state))
 
     def open(self, token: object, claim: Claim) -> State:

@@ -111,7 +111,6 @@ async def _write(
 ) -> None:
     with outbound:
         async for one in outbound:
-            batches.note(one.message)
             for message in (one.message,) if remember is None else remember.said(one.message):
                 writer.write(batches.frame(message))
             try:

@@ -33,6 +33,7 @@ from proxy.model import (
     MODERN_VERSIONS,
     Era,
     Params,
+    Reply,
 )
 from proxy.upstream.link import Link
 from proxy.wire.headers import METHOD, VERSION
@@ -84,15 +85,32 @@ async def discover(link: Link) -> Negotiated:
         UpstreamError: it could not be reached, or wants credentials.
     """
     try:
-        reply = await link.request(
-            "server/discover", {"_meta": envelope({})}, headers=modern_headers("server/discover")
-        )
+        try:
+            reply = await _ask(link, MODERN_VERSIONS[-1])
+        except Rejected as error:
+            offered = _offered(error)
+            if offered is None:
+                raise
+            reply = await _ask(link, offered)
     except (Unavailable, Lost):
         raise
     except UpstreamError as error:
         # Whatever else an old server says to a method that it does not know, down to HTTP 500.
         raise NotModern(error.message) from error
     return _discovered(reply.result)
+
+
+async def _ask(link: Link, version: str) -> Reply:
+    params = {"_meta": envelope({}, version=version)}
+    return await link.request("server/discover", params, headers=modern_headers("server/discover", version))
+
+
+def _offered(error: Rejected) -> str | None:
+    """The version to try instead of one that was refused, which the refusal names (spec 2026-07-28, versioning)."""
+    supported = error.data.get("supported") if isinstance(error.data, Mapping) else None
+    if error.jsonrpc != UNSUPPORTED_VERSION or not isinstance(supported, list):
+        return None
+    return next((version for version in reversed(MODERN_VERSIONS) if version in supported), None)
 
 
 def _discovered(result: Any) -> Negotiated:

@@ -11,8 +11,8 @@ import structlog
 from anyio.abc import TaskGroup
 
 from proxy.config.model import UpstreamConfig
-from proxy.errors import UnknownServer
-from proxy.model import Era, Listing, StatusEvent, UpstreamState
+from proxy.errors import Draining, UnknownServer
+from proxy.model import Call, Era, Listing, Reply, StatusEvent, UpstreamState
 from proxy.service.base import Service
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.kinds import AnyUpstream
@@ -37,6 +37,7 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         self._running: dict[str, Running] = {}
         self._leaving: set[Running] = set()
         """Those that finish their last calls."""
+        self._closing = False
         self._introduced: tuple[str, Era] | None = None
         self._tasks: TaskGroup | None = None
 
@@ -173,10 +174,12 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             self.metrics.forget(running.name)
 
     async def drain(self, seconds: float) -> None:
-        """Let the calls of all upstreams finish, at most ``seconds``."""
+        """Take no new calls, and let those under way finish, at most ``seconds``."""
+        self._closing = True
         async with anyio.create_task_group() as tasks:
             for running in self._running.values():
                 tasks.start_soon(running.upstream.drain, seconds)
+                tasks.start_soon(running.drain, seconds)
             for leaving in self._leaving:
                 tasks.start_soon(leaving.drain, seconds)
 
@@ -198,7 +201,8 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         Raises:
             UnknownServer: there is none of that name.
         """
-        return self._found(name).serve
+        running = self._found(name)
+        return _refuse if self._closing else running.serve
 
     def tower(self, name: str) -> Tower:
         """The tower itself, to look at.
@@ -218,6 +222,10 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             known = sorted(self._running)[:8]
             raise UnknownServer(f"There is no upstream {name!r}", name=name, suggestions=known)
         return running
+
+
+async def _refuse(call: Call, /) -> Reply:
+    raise Draining("Manifold is being stopped", upstream=call.upstream)
 
 
 def _patience(config: UpstreamConfig) -> float:

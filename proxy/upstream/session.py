@@ -1,6 +1,6 @@
 """A session: a link after negotiation. It knows its era, and dresses each request for it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import anyio
@@ -12,7 +12,7 @@ from proxy.model import CONNECTION_META, META_LOG_LEVEL, Call, Era, Json, Listin
 from proxy.upstream.incoming import SessionIncoming
 from proxy.upstream.link import Link
 from proxy.upstream.negotiate import Negotiated, envelope, modern_headers
-from proxy.wire.headers import NAME, name_value
+from proxy.wire.headers import NAME, annotation_fault, name_value
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +175,7 @@ class Session:
     def _listing(self, found: dict[str, list[Params]], hints: list[tuple[int | None, bool]]) -> Listing:
         ttls = [ttl for ttl, _ in hints if ttl is not None]
         return Listing(
-            tools=tuple(found.get("tools", ())),
+            tools=tuple(self._callable(found.get("tools", ()))),
             resources=tuple(found.get("resources", ())),
             templates=tuple(found.get("resourceTemplates", ())),
             prompts=tuple(found.get("prompts", ())),
@@ -186,6 +186,16 @@ class Session:
             ttl_ms=min(ttls) if ttls else None,
             private=any(private for _, private in hints),
         )
+
+    def _callable(self, tools: Iterable[Params]) -> Iterator[Params]:
+        """The tools that may be called over this link (spec 2026-07-28, custom headers: others MUST be left out)."""
+        for tool in tools:
+            headers = self.era is Era.MODERN and self.link.attributes and isinstance(tool, Mapping)
+            fault = annotation_fault(tool.get("inputSchema")) if headers else None
+            if fault is None:
+                yield tool
+            else:
+                log.warning("upstream.tool.refused", upstream=self.name, tool=tool.get("name"), reason=fault)
 
     async def _pages(self, method: str) -> AsyncIterator[Params]:
         """Yield the pages of a list; ``""`` is a cursor like any other (spec, pagination)."""

@@ -1,4 +1,4 @@
-"""Taking in what an upstream says a slice at a time, so that one which floods us leaves the event loop to the others."""
+"""Taking in what an upstream says a slice at a time, so that one which floods us leaves the loop to the others."""
 
 import asyncio
 import time

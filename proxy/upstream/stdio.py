@@ -14,6 +14,8 @@ from proxy.upstream.link import Incoming
 from proxy.upstream.scope import tasks_of_link
 from proxy.upstream.spawn import prepare
 from proxy.upstream.tap import Tap, redactor
+from proxy.wire import envelope
+from proxy.wire.envelope import Malformed
 from proxy.wire.lines import Lines, Oversized
 
 _TOLD_LINES: Final = 3
@@ -82,7 +84,7 @@ class StdioLink(DuplexLink):
     def ended(self) -> None:
         """The child is at its end, and everything it wrote is here."""
         if self._reason is None and (line := self._lines.close()) is not None:
-            self._take(line)
+            (self._noise.line if _cut_off(line) else self._take)(line)
         self._stderr.close()
         self._noise.close()
         last = self._stderr.last_words(_TOLD_LINES)
@@ -110,6 +112,11 @@ class StdioLink(DuplexLink):
 
     async def _write(self, frame: bytes) -> None:
         self.child.write(frame + b"\n")
+
+
+def _cut_off(line: bytes | Oversized) -> bool:
+    """Whether a last line without its end lacks more than that: then it says nothing but that the child has died."""
+    return isinstance(line, Oversized) or any(isinstance(one, Malformed) for one in envelope.read(line))
 
 
 def _refused(name: str, command: str, error: Exception) -> ConnectFailed:

@@ -273,15 +273,15 @@ class Upstream:
     def _key(self, call: Call, first: Session) -> SessionKey:
         caller = call.caller
         era = first.era
-        if caller.era is not era and caller.era not in self._pool.refused and self._may_change_era(era):
+        if caller.era is not era and caller.era not in self._pool.refused and self._may_change_era(era, caller.told):
             era = caller.era
         return key_for(caller, era, self.config.session)
 
-    def _may_change_era(self, era: Era) -> bool:
-        # A pipe would need a second process for the other era; the bridge does without. And what was negotiated as
-        # handshake has refused the modern era already.
-        remote = self.config.type is not Transport.STDIO
-        return era is Era.MODERN and remote and self.config.era is EraChoice.AUTO
+    def _may_change_era(self, era: Era, told: str) -> bool:
+        # A pipe needs a second process for the other era: only for who can be asked, where the eras really differ.
+        # What was negotiated as handshake has refused the modern era already.
+        worth_it = self.config.type is not Transport.STDIO or told != "{}"
+        return era is Era.MODERN and worth_it and self.config.era is EraChoice.AUTO
 
     async def _first(self) -> Session:
         session = self.session

@@ -14,7 +14,7 @@ import anyio.to_thread
 import psutil
 import pytest
 
-from tests.support.manifold import PATIENCE, Home, Json, Wire, serving, started
+from tests.support.manifold import PATIENCE, ROOT, Home, Json, Wire, serving, started
 from tests.support.scripted import upstream
 
 CLIENT = {"name": "wire", "version": "1"}
@@ -139,6 +139,24 @@ async def test_list_changes_arrive_without_a_request(tmp_path: Path) -> None:
         await wire.heard("notifications/tools/list_changed")
         listed = await wire.request("tools/list")
         assert [tool["name"] for tool in listed["tools"]] == ["mcp_a_work", "mcp_a_more"]
+
+
+async def test_a_question_of_a_server_reaches_the_client_and_its_answer_the_server(tmp_path: Path) -> None:
+    peer = {
+        "command": sys.executable,
+        "args": [str(ROOT / "tests" / "support" / "link_fastmcp.py"), "stdio"],
+        "era": "handshake",
+    }
+    async with background(Home(tmp_path).write({"a": peer})) as home, window(home) as wire:
+        await wire.request("initialize", {**Wire.HELLO, "capabilities": {"elicitation": {}}})
+        await wire.send({"method": "notifications/initialized"})
+        await wire.send({"id": "asks", "method": "tools/call", "params": {"name": "mcp_a_ask", "arguments": {}}})
+        while (question := await wire.next()).get("method") != "elicitation/create":
+            pass
+        await wire.send({"id": question["id"], "result": {"action": "accept", "content": {"value": "Ada"}}})
+        while (message := await wire.next()).get("id") != "asks":
+            pass
+        assert message["result"]["content"][0]["text"] == "accept: Ada"
 
 
 async def test_the_modern_era_passes_with_its_headers(tmp_path: Path) -> None:

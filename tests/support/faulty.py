@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ listings = 0
 """How often the tools were listed, by this process."""
 
 
-class Over(Exception):  # noqa: N818 - the end of a conversation is no error
+class Over(Exception):
     """The peer has gone."""
 
 
@@ -58,7 +58,7 @@ class Plan:
         if "plan" in SCRIPT:
             with contextlib.suppress(FileNotFoundError):
                 told = json.loads(Path(SCRIPT["plan"]).read_bytes())
-                os.unlink(SCRIPT["plan"])
+                Path(SCRIPT["plan"]).unlink()
                 vars(plan).update(told)
         return plan
 
@@ -83,7 +83,8 @@ class Pipe:
             self._read_and_die(self.plan.read)
 
     def _read_and_die(self, size: int) -> None:
-        while size > 0 and (data := os.read(self.reads, size)):
+        # The request may be shorter: then it is read whole.
+        while size > 0 and select.select([self.reads], [], [], 0.05)[0] and (data := os.read(self.reads, size)):
             size -= len(data)
         self.die()
 
@@ -185,6 +186,7 @@ class Asked:
 def response(status: int, body: bytes, headers: Json) -> bytes:
     lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(body)}", "Content-Type: application/json"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += ["Connection: close"] if SCRIPT.get("close") else []
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -304,7 +306,8 @@ def changing_tools(asked: Asked) -> bool:
     return False
 
 
-endless_pages = changing_tools
+def endless_pages(asked: Asked) -> bool:
+    return changing_tools(asked)
 
 
 def pollution(asked: Asked) -> bool:
@@ -340,13 +343,13 @@ def status(asked: Asked) -> bool:
     return True
 
 
-FAULTS: Final[dict[str, Callable[[Asked], bool]]] = {
+FAULTS: Final[Mapping[str, Callable[[Asked], bool]]] = {
     each.__name__: each
     for each in (
-        *(hang, crash, close, garbage, garbage_body, big, drip, flood, storm, changing_tools),
+        *(hang, crash, close, garbage, garbage_body, big, drip, flood, storm, changing_tools, endless_pages),
         *(pollution, family, stderr, status),
     )
-} | {"endless_pages": endless_pages}
+}
 
 
 # -- the two transports ------------------------------------------------------------------------------------------------
@@ -424,7 +427,8 @@ def over_http() -> None:
     child = 0
 
     def end(*_: object) -> None:
-        os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
@@ -458,10 +462,9 @@ def faulty_child(fault: str, **script: Any) -> Json:
 @asynccontextmanager
 async def faulty_site(fault: str, **script: Any) -> AsyncIterator[str]:
     """Run one over HTTP until the block is left; its URL."""
-    import anyio  # noqa: PLC0415 - the program itself runs without any package
+    import anyio  # the program itself runs without any package
 
-    with anyio.CancelScope():
-        process = await anyio.open_process(command(over="http", fault=fault, **script), stderr=None)
+    process = await anyio.open_process(command(over="http", fault=fault, **script), stderr=None)
     assert process.stdout is not None
     try:
         with anyio.fail_after(20):

@@ -93,6 +93,8 @@ def swell(arguments: Json) -> Json:
 
 
 def wait(arguments: Json) -> Json:
+    if "text" in arguments:
+        complain(arguments)
     while not Path(arguments["file"]).exists():
         time.sleep(0.02)
     return {}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped] # comes with fastmcp; its stubs are not worth a dependency
+import jsonschema
 import pytest
 from pydantic import BaseModel
 

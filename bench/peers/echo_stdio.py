@@ -1,0 +1,39 @@
+"""An MCP server on standard input and output that does nothing as fast as Python can: canned answers.
+
+``python echo_stdio.py [TOOLS] [RESULT_BYTES]``. Handshake era; it refuses ``server/discover`` as older servers do.
+"""
+
+import json
+import os
+import sys
+
+TOOLS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+SIZE = int(sys.argv[2]) if len(sys.argv) > 2 else 16
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "count": {"type": "integer"}}}
+NAMES = ["echo", *(f"tool_{number}" for number in range(1, TOOLS))]
+RESULTS = {
+    "initialize": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "echo", "version": "1"},
+    },
+    "tools/list": {
+        "tools": [{"name": name, "description": f"The tool {name}. " * 4, "inputSchema": SCHEMA} for name in NAMES]
+    },
+    "tools/call": {"content": [{"type": "text", "text": "x" * SIZE}], "isError": False},
+    "ping": {},
+}
+CANNED = {method: json.dumps(result) for method, result in RESULTS.items()}
+rest = b""
+while chunk := os.read(0, 1 << 18):
+    *lines, rest = (rest + chunk).split(b"\n")
+    out = []
+    for line in lines:
+        message = json.loads(line)
+        if "id" in message and "method" in message:
+            known = CANNED.get(message["method"])
+            body = f'"result":{known}' if known else '"error":{"code":-32601,"message":"no such method"}'
+            out.append(f'{{"jsonrpc":"2.0","id":{json.dumps(message["id"])},{body}}}\n')
+    data = "".join(out).encode()
+    while data:
+        data = data[os.write(1, data) :]
