@@ -70,6 +70,7 @@ def http_server(app: ASGIApp) -> HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here goes by the address of a client behind a proxy
             date_header=False,
             timeout_graceful_shutdown=LINGER,
             backlog=BACKLOG,

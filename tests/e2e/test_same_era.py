@@ -11,7 +11,8 @@ from mcp_types import ElicitResult
 from tests.support.manifold import ROOT, Home, serving
 
 
-async def answer(_context: Any, _params: Any) -> ElicitResult:
+async def answer(context: Any, params: Any) -> ElicitResult:
+    del context, params
     return ElicitResult(action="accept", content={"value": "Ada"})
 
 
