@@ -90,12 +90,17 @@ class _Parked:
         key, question = key_for(method, params, self.used), _Question(method, params)
         self.used.add(key)
         self.questions[key] = question
-        self.changed.set()
+        self.ring()
         try:
             await question.answered.wait()
             return question.answer
         finally:
             self.questions.pop(key, None)
+
+    def ring(self) -> None:
+        """Wake every round that waits; a downstream may have sent the same one twice."""
+        self.changed.set()
+        self.changed = anyio.Event()
 
     def take(self, answers: Mapping[str, Any]) -> int:
         """Give the answers that fit to their questions; how many fitted."""
@@ -180,13 +185,12 @@ class Suspender:
                 parked.outcome = await send(parked)
             except Exception as error:  # noqa: BLE001 - it is raised again in the round that waits for it
                 parked.outcome = error
-        parked.changed.set()
+        parked.ring()
 
     async def _round(self, parked: _Parked, back: Backchannel) -> Reply | Asked:
         parked.back, parked.expires = back, None
         try:
             while parked.outcome is None and not parked.open:
-                parked.changed = anyio.Event()
                 await parked.changed.wait()
             if parked.outcome is None:
                 await anyio.sleep(GATHER)

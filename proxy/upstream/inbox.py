@@ -18,6 +18,9 @@ from proxy.wire.lines import Oversized
 _STRAY_TIMEOUT: Final = 5.0
 """Seconds which a downstream may take for progress that came on a stream of somebody else."""
 
+_FOR_ALL: Final = ("/list_changed", "/resources/updated")
+"""News of the upstream and of no request, whatever stream they come on: downstreams are told in our own way."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -85,7 +88,7 @@ class Inbox:
             await self._progressed(params or {}, number, back)
         elif method == CANCELLED:
             self._answering.cancel((params or {}).get("requestId"))
-        elif back is not None:
+        elif back is not None and not method.endswith(_FOR_ALL):
             await back.notify(method, params)
         else:
             self._unasked(method, params)

@@ -5,8 +5,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
+import anyio.lowlevel
+
 from proxy.errors import ProtocolFault, Rejected, UpstreamError
 from proxy.model import Backchannel, Params, Reply
+from proxy.upstream.slices import Turn
 from proxy.wire.envelope import Id, Kind, Message, integral
 
 PROGRESS: Final = "notifications/progress"
@@ -67,8 +70,8 @@ class Pending:
             if not self._box:
                 await self._wake
                 self._wake = self._wake.get_loop().create_future()
-            while self._box and self.back is not None:
-                await self.back.notify(*self._box.popleft())
+            if self._box and self.back is not None:
+                await _pass_on(self._box, self.back)
         if isinstance(self._outcome, UpstreamError):
             raise self._outcome
         return self._outcome
@@ -76,6 +79,14 @@ class Pending:
     def _ring(self) -> None:
         if not self._wake.done():
             self._wake.set_result(None)
+
+
+async def _pass_on(box: deque[tuple[str, Params | None]], back: Backchannel) -> None:
+    turn = Turn()
+    while box:
+        await back.notify(*box.popleft())
+        if turn.over:
+            await anyio.lowlevel.checkpoint()  # a downstream that takes them at once does not make us wait
 
 
 def with_own_token(params: Params | None, back: Backchannel | None, number: int) -> Params | None:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-TURN: Final = 0.001
-"""Seconds for which one upstream may keep the event loop to itself."""
-SLICE: Final = 1024
+TURN: Final = 0.00025
+"""Seconds for which one upstream may keep the event loop to itself; a call of another takes several turns of it."""
+SLICE: Final = 256
 """Bytes between two looks at the clock, where many small messages come."""
 _WHOLE: Final = 1 << 16
 """The same within a large message, which is only gathered."""

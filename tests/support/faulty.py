@@ -24,9 +24,11 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 SCRIPT: Json = {}
+HELD: dict[str, bytes] = {}
 LONG: Final = 600.0
 """Seconds of a hang: longer than any test waits."""
 BIG: Final = 50_000_000
+FLOOD: Final = 1_000
 READ_ONLY: Final = {"readOnlyHint": True}
 STATUS: Final = {"401": 401, "404": 404, "429": 429, "500": 500}
 
@@ -274,8 +276,15 @@ def garbage_body(asked: Asked) -> bool:
 
 
 def big(asked: Asked) -> bool:
-    frame = {"jsonrpc": "2.0", "id": asked.message["id"], "result": {"content": [{"type": "text", "text": "x" * BIG}]}}
-    asked.reply(json.dumps(frame).encode())
+    text = HELD.setdefault("big", b"x" * BIG)  # made once: making it costs more than sending it
+    number = json.dumps(asked.message["id"]).encode()
+    head = b'{"jsonrpc": "2.0", "id": %b, "result": {"content": [{"type": "text", "text": "' % number
+    tail = b'"}]}}'
+    if asked.over_http:
+        empty = response(200, b"", {}).replace(b"Length: 0", b"Length: %d" % (len(head) + len(text) + len(tail)))
+        asked.pipe.write(empty)
+    for part in (head, text, tail if asked.over_http else tail + b"\n"):
+        asked.pipe.write(part)
     return True
 
 
@@ -290,13 +299,13 @@ def drip(asked: Asked) -> bool:
 def flood(asked: Asked) -> bool:
     params = {"level": "info", "data": "x" * 100}
     frame = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": params}).encode()
-    for _ in range(20_000):
+    for _ in range(FLOOD):
         asked.raw(frame)
     return False
 
 
 def storm(asked: Asked) -> bool:
-    for _ in range(20_000):
+    for _ in range(FLOOD):
         asked.raw(b'{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}')
     return False
 
@@ -311,7 +320,7 @@ def endless_pages(asked: Asked) -> bool:
 
 
 def pollution(asked: Asked) -> bool:
-    for number in range(2_000):
+    for number in range(1_000):
         asked.pipe.write(b"Server is running, request %d is coming in ...\n" % number)
     return False
 
@@ -442,6 +451,7 @@ def over_http() -> None:
 
 def main() -> None:
     SCRIPT.update(json.loads(sys.argv[1]))
+    os.nice(19)  # its own work is to cost nobody else the processor: in life it runs elsewhere, or on more of them
     (over_http if SCRIPT["over"] == "http" else over_stdio)()
 
 

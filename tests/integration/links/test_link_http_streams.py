@@ -137,6 +137,21 @@ async def test_what_a_server_says_on_its_own_is_heard() -> None:
         assert await heard.next() == ("notifications/resources/updated", {"uri": "x:y"})
 
 
+async def test_news_of_the_server_on_the_stream_of_a_call_are_for_all() -> None:
+    async def post(_request: Request, response: Response) -> None:
+        response.stream()
+        response.event({"method": "notifications/tools/list_changed"})
+        response.event({"method": "notifications/message", "params": {"data": 1}})
+        response.result_event({})
+        response.end()
+
+    heard, back = Heard(), Back()
+    async with linked(scripted(post, no_post), heard) as (link, _):
+        await link.request("x", None, back=back)
+        assert await heard.next() == ("notifications/tools/list_changed", None)
+    assert [method for method, _ in back.said] == ["notifications/message"]
+
+
 async def test_a_servers_own_question_is_answered() -> None:
     async def get(_request: Request, response: Response) -> None:
         response.stream()
