@@ -101,6 +101,23 @@ class Backchannel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a downstream has proved to be. The one without an id has proved nothing."""
+
+    id: str = ""
+    """Stable and unique, as ``token:3f9a`` or ``jwt:https://issuer#subject``: what handles are bound to."""
+    agents: tuple[str, ...] = ()
+    """The agents that its credential is bound to, all of which apply; none: the credential restricts nothing."""
+    scopes: frozenset[str] = frozenset()
+    name: str = ""
+    """For people: logs and the audit log."""
+
+
+ANONYMOUS: Final = Principal()
+"""Everybody, as long as no credential is configured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who is asking: one downstream, as far as an upstream may know it."""
 
@@ -109,6 +126,8 @@ class Caller:
     capabilities: Params = field(default_factory=dict)
     client_info: Params | None = None
     agent: str | None = None
+    """The agent that it is; where several apply, their names joined by ``+``, and it sees what all of them see."""
+    principal: Principal = ANONYMOUS
     session: str | None = None
     log_level: str | None = None
     told: str = "{}"

@@ -1,0 +1,19 @@
+"""What a configuration says about one agent."""
+
+from proxy.config.base import Model
+from proxy.config.values import Filter, NameStyle
+
+
+class AgentConfig(Model):
+    """A named namespace: what its downstreams see."""
+
+    servers: tuple[str, ...] = ("*",)
+    """The upstreams it sees: names or globs."""
+    tools: Filter = Filter()
+    """Which tools it sees, by public name or by their own."""
+    resources: Filter = Filter()
+    """Which resources it sees, by URI."""
+    prompts: Filter = Filter()
+    """Which prompts it sees, by public name or by their own."""
+    names: NameStyle = NameStyle.LOCAL
+    """Whether it sees the tools' own names where they are unambiguous, or always the public ones."""
