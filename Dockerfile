@@ -1,6 +1,7 @@
 # The configuration comes from a mounted directory:
 #   docker build -t mcp-manifold .
 #   docker run --init -p 127.0.0.1:8300:8300 -v "$PWD/my-config:/etc/mcp-manifold:ro" mcp-manifold
+# It listens on all addresses of the container, so the configuration must have a credential: see docs/guide/security.md.
 # `--init` reaps what stdio upstreams leave behind. npx and uvx are not in this image; see docs/guide/operating.md.
 
 FROM python:3.13-slim AS build

@@ -12,9 +12,13 @@ from typing import Any, Final
 import anyio
 import structlog
 
+from proxy import __version__
 from proxy.config.diff import Plan
 from proxy.config.model import Config
+from proxy.errors import ConfigError, Problem
 from proxy.front.early import Opening
+from proxy.gateway.exposure import check_exposure
+from proxy.gateway.refusals import audited
 from proxy.gateway.server import Gateway
 from proxy.gateway.serving import HttpServer, Idle, address, bind, http_server
 from proxy.reload import Reloader, Source
@@ -59,13 +63,14 @@ async def serve_http(  # noqa: PLR0913 - each is an option of the command line
     With a source, the configuration is read again on SIGHUP and whenever one of the source's files changes.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: the address cannot be listened on, or must not be without credentials.
     """
+    check_exposure(config, state, str(source.files[0]) if source is not None and source.files else "")
     sock = bind(config.server.host, config.server.port)
     try:
         async with _running(config, state, source) as (runtime, gateway):
             runtime.start()
-            idle = Idle(gateway.http_app(agent))
+            idle = Idle(audited(gateway.http_app(agent), runtime.audit))
             server = http_server(idle)
             async with background() as tasks:
                 if idle_exit is not None:
@@ -94,7 +99,11 @@ async def serve_stdio(
 
     Raises:
         UnknownServer: there is no such agent.
+        ConfigError: the audit log would go to standard output.
     """
+    if config.audit.to == "stdout":
+        problem = Problem("audit.to", "is standard output, which speaks MCP here", "name a file, or use stderr")
+        raise ConfigError([problem])
     async with _running(config, state, source) as (runtime, gateway):
         runtime.view(agent)
         async with background() as tasks:
@@ -107,21 +116,25 @@ async def serve_stdio(
 @asynccontextmanager
 async def _running(config: Config, state: Path | None, source: Source | None) -> AsyncIterator[tuple[Runtime, Gateway]]:
     async with Runtime(config, state=state, layers=installed_layers()) as runtime:
-        gateway = Gateway(runtime)
+        gateway = Gateway(runtime, state)
         async with background() as tasks:
             tasks.start_soon(gateway.run)
             if source is not None:
                 reloader = Reloader(runtime, source, partial(_applied, gateway))
                 tasks.start_soon(reloader.run)
                 tasks.start_soon(_reload_on_signal, reloader)
-            yield runtime, gateway
+            upstreams, agents = sorted(config.upstreams), sorted(config.agents)
+            runtime.audit.act("manifold.started", version=__version__, upstreams=upstreams, agents=agents)
+            try:
+                yield runtime, gateway
+            finally:
+                runtime.audit.act("manifold.stopped")
 
 
 def _applied(gateway: Gateway, config: Config, plan: Plan) -> None:
     if plan.log:
         logging.configure(level=config.log.level, style=config.log.format)
-    # Agents may see other things now, although the catalog is the same.
-    gateway.audience.changed()
+    gateway.configured(config)
 
 
 async def _reload_on_signal(reloader: Reloader) -> None:

@@ -7,7 +7,8 @@ ManifoldError                     code · message · hint · documentation ancho
 ├─ ToolFailed                     the tool answered with isError; raised only where a caller asks for it
 ├─ ExtensionFault                 a middleware or tool handler failed
 └─ UpstreamError                  upstream · sent: no | maybe | yes
-   ├─ Unavailable   (no)          ConnectFailed · CircuitOpen · QueueFull · RateLimited · Draining · AuthRequired
+   ├─ Unavailable   (no)          ConnectFailed · CircuitOpen · QueueFull · RateLimited · Draining · AuthRequired ·
+   │                            TokenUnavailable
    ├─ TimedOut      (maybe)       AttemptTimeout · DeadlineExceeded
    ├─ Lost          (maybe)       the link died during the call
    ├─ ProtocolFault (yes)         malformed frame, wrong era
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from proxy.masking import known_masked, masked, masked_value
 from proxy.model import Era, Sent
 
 PARSE_ERROR = -32700
@@ -47,9 +49,10 @@ class ManifoldError(Exception):
     """The JSON-RPC error code with which it leaves a door."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # Masked here and not where it is shown: messages quote URLs and the texts of upstreams, and go to many places.
+        self.message = masked(message)
+        self.hint = masked(hint) if hint else hint
+        super().__init__(self.message)
 
     @property
     def anchor(self) -> str:
@@ -209,7 +212,7 @@ class RateLimited(Unavailable):
     """Over the configured rate. ``retry_after`` is in seconds."""
 
     code = "rate-limited"
-    advice = "Wait the time that the message says; the operator may raise `rate_limit`."
+    advice = "Wait the time that the message says; the operator may raise `rate_limit`, or `limits` of the agent."
 
     def __init__(self, message: str, *, upstream: str = "", hint: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message, upstream=upstream, hint=hint)
@@ -227,7 +230,14 @@ class AuthRequired(Unavailable):
     """The upstream wants credentials which we do not have or which it no longer takes."""
 
     code = "auth-required"
-    advice = "Trying again does not help: the operator must give valid credentials, mostly in `headers` or `env`."
+    advice = "Trying again does not help: the operator must log in (`mcp-manifold login`) or set `auth` or `headers`."
+
+
+class TokenUnavailable(Unavailable):
+    """The authorization server gives no token now. The login is kept, and nothing was sent."""
+
+    code = "token-unavailable"
+    advice = "Try again later: Manifold asks again by itself, after a pause."
 
 
 class TimedOut(UpstreamError):
@@ -283,7 +293,8 @@ class Rejected(UpstreamError):
 
     def __init__(self, number: int, message: str, data: Any = None, *, upstream: str = "") -> None:
         super().__init__(message, upstream=upstream)
+        self.message = known_masked(message)  # the peer's own text: only what is known to be secret
         self.jsonrpc = number
-        self.data = data
+        self.data = masked_value(data)
         self.era: Era | None = None
         """The era of the upstream that answered, where that is known."""

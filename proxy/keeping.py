@@ -1,5 +1,6 @@
 """Last-known listings: loaded at the start and for newcomers, saved when they change; never a reason to fail."""
 
+import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,13 @@ from proxy.model import Listing
 from proxy.upstream.identity import identity_of
 
 log = structlog.get_logger(__name__)
+
+
+def users_state() -> Path:
+    """The user's state folder, or what stands for it (XDG base directories)."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "state"
+    return root / "mcp-manifold"
 
 
 class Keeping:

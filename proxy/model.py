@@ -117,13 +117,12 @@ ANONYMOUS: Final = Principal()
 """Everybody, as long as no credential is configured."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who is asking: one downstream, as far as an upstream may know it."""
 
     era: Era = Era.HANDSHAKE
     version: str = HANDSHAKE_VERSIONS[-1]
-    capabilities: Params = field(default_factory=dict)
+    capabilities: Params = msgspec.field(default_factory=dict)
     client_info: Params | None = None
     agent: str | None = None
     """The agent that it is; where several apply, their names joined by ``+``, and it sees what all of them see."""
@@ -133,21 +132,39 @@ class Caller:
     told: str = "{}"
     """What an upstream is told of the capabilities at a handshake, as canonical JSON (``upstream.pool.relayed``)."""
 
+    @property
+    def owner(self) -> str:
+        """What its handles are bound to: who it has proved to be, and as which agent; empty for anybody at all."""
+        return owner_of(self.agent, self.principal)
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request on its way to an upstream: params are the upstream's own (names and URIs already mapped back)."""
+
+def owner_of(agent: str | None, principal: Principal) -> str:
+    """One text for a principal as an agent, different from that of any other."""
+    return f"{agent or ''} {principal.id}" if agent or principal.id else ""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request on its way to an upstream: params are the upstream's own (names and URIs already mapped back).
+
+    A struct, as all that is made anew for each call: a frozen dataclass takes ten times as long to make.
+    """
 
     upstream: str
     method: str
     params: Params | None = None
     target: str = ""
-    caller: Caller = field(default_factory=Caller)
+    caller: Caller = msgspec.field(default_factory=Caller)
     back: Backchannel | None = None
     safe: bool = False
     """Whether running it twice does no harm: not a tool call, or a tool which says read-only or idempotent."""
     headers: Mapping[str, str] | None = None
     """Extra HTTP headers for the upstream (``Mcp-Param-*``); ignored by other transports."""
+    fixed: frozenset[str] = frozenset()
+    """Arguments of a tool whose values the configuration gives; they may be secret, and are written nowhere."""
+    public: str = ""
+    """Its public name or exported URI."""
+    number: str | int | float | None = None
+    """The id of the downstream's request, where it has one."""
 
 
 class Reply:

@@ -8,7 +8,7 @@ to time, because what was missing may be a file that nobody knows of yet.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -166,11 +166,14 @@ class Reloader:
                     hint=each.hint,
                 )
             log.error("config.kept", reason="the new configuration cannot be used", problems=len(problems))
+            told = [str(each) for each in problems]
+            self._runtime.audit.act("config.rejected", trigger=sorted(triggers), problems=told)
         self._rejected = problems
         return Outcome(problems=problems)
 
     def _report(self, plan: Plan, loaded: Loaded, triggers: set[str]) -> None:
         log.info("config.applied", trigger=sorted(triggers), **_told(plan))
+        self._runtime.audit.act("config.applied", trigger=sorted(triggers), **_told(plan))
         if waiting := restart_needed(self._started_with, loaded.config):
             log.warning("config.restart_needed", settings=list(waiting))
         if loaded.warnings != self._warned:
@@ -179,9 +182,9 @@ class Reloader:
         self._warned = loaded.warnings
 
 
-def _told(plan: Plan) -> dict[str, object]:
+def _told(plan: Plan) -> dict[str, Any]:
     """What a plan says, without what it says nothing of."""
-    words: dict[str, object] = {
+    words: dict[str, Any] = {
         "added": sorted(plan.added),
         "removed": sorted(plan.removed),
         "changed": sorted(plan.changed),
@@ -190,6 +193,8 @@ def _told(plan: Plan) -> dict[str, object]:
         "reordered": plan.reordered,
         "agents": sorted(plan.agents),
         "naming": plan.naming,
+        "pinning": plan.pinning,
+        "auth": plan.auth,
         "log": plan.log,
         "server": sorted(plan.live),
     }

@@ -1,13 +1,25 @@
 """public name -> route -> tower -> reply. Nothing else."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
+from proxy.agents.unlisted import never_listed
 from proxy.agents.view import View
-from proxy.errors import INVALID_PARAMS, Rejected, RoutingError
-from proxy.model import Backchannel, Call, Caller, Params, Reply, Route
+from proxy.credentials.forwarding import forwarded
+from proxy.errors import (
+    INVALID_PARAMS,
+    InvalidArguments,
+    ManifoldError,
+    Rejected,
+    RoutingError,
+    UnknownTarget,
+    UpstreamError,
+)
+from proxy.model import Backchannel, Call, Caller, Kind, Params, Reply, Route
 from proxy.service.base import Layer, stack
+from proxy.upstream.kinds import unreachable
 from proxy.upstream.registry import Registry
 from proxy.wire.headers import ParamMap, annotation_fault, param_headers, param_map
 
@@ -19,6 +31,8 @@ ROUTED: Final[Mapping[str, tuple[Find, str]]] = {
     "resources/read": (View.resource, "uri"),
 }
 """Methods that go to one upstream, how their target is found, and which member of the params names it."""
+
+_NAMED: Final = {"tools/call": Kind.TOOL, "prompts/get": Kind.PROMPT}
 
 _REFERENCES: Final[Mapping[str, tuple[Find, str]]] = {
     "ref/prompt": (View.prompt, "name"),
@@ -32,23 +46,25 @@ MAX_MAPS: Final = 4096
 """Tools whose header maps are kept; more than a catalog has, unless its lists change all the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What a downstream asks: its own params, untouched."""
 
     method: str
     params: Params
     caller: Caller
     back: Backchannel | None = None
+    number: str | int | float | None = None
+    """The id under which it asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(msgspec.Struct, frozen=True):
     """Where a request goes, and as what call."""
 
     view: View
     route: Route
     call: Call
+    fault: ManifoldError | None = None
+    """Why it cannot get there: its upstream has never been listed, or an argument cannot be given."""
 
 
 class Router:
@@ -69,9 +85,17 @@ class Router:
         layers: Sequence[Layer] = (),
     ) -> None:
         self._registry = registry
-        self._view = view
-        self._ready = ready
+        self.seen_by: Callable[[Caller], View] = lambda caller: view(caller.agent)
+        """The catalog as a caller sees it; mostly that of its agent."""
+        self.ready_for: Callable[[Caller], Awaitable[None]] = lambda caller: ready(caller.agent)
+        """The same for the wait."""
+        self.kept_from: Callable[[Caller, str], UpstreamError | None] = lambda _caller, _upstream: None
+        """Why a caller alone does not see what an upstream offers."""
         self._service = stack(*layers)(self._tower)
+        self.refused: Callable[[Request, ManifoldError], None] = lambda _request, _error: None
+        """Called with every request that leads nowhere, before its sender hears of it."""
+        self.failed: Callable[[Call, ManifoldError], None] = lambda _call, _error: None
+        """Called with every call that ends in an error, whoever raised it."""
         self._maps: dict[int, tuple[Params, ParamMap | None]] = {}
 
     async def route(self, request: Request) -> Routed:
@@ -81,23 +105,57 @@ class Router:
             RoutingError: it leads nowhere that this caller may see.
             Rejected: the params do not name a target.
         """
-        agent = request.caller.agent
+        caller = request.caller
         try:
-            return self._find(request, self._view(agent))
-        except RoutingError:
-            await self._ready(agent)
-            return self._find(request, self._view(agent))
+            try:
+                routed = self._find(request, self.seen_by(caller))
+            except RoutingError:
+                await self.ready_for(caller)
+                routed = self._found(request)
+        except ManifoldError as error:
+            self.refused(request, error)
+            raise
+        if routed.fault is not None:
+            self.refused(request, routed.fault)
+        return routed
+
+    def _found(self, request: Request) -> Routed:
+        try:
+            return self._find(request, self.seen_by(request.caller))
+        except UnknownTarget:
+            away = self.out_of_reach(request)
+            if away is None:
+                raise
+            return away
 
     async def send(self, routed: Routed) -> Reply:
         """Send a routed request through its upstream's tower.
 
         Raises:
             UpstreamError: as the tower does.
+            InvalidArguments: an argument cannot be given, by an override of the caller's agent.
         """
-        return await self._service(routed.call)
+        if routed.fault is not None:
+            raise routed.fault
+        try:
+            return await self._service(routed.call)
+        except ManifoldError as error:
+            self.failed(routed.call, error)
+            raise
 
     async def _tower(self, call: Call, /) -> Reply:
         return await self._registry.service(call.upstream)(call)
+
+    def out_of_reach(self, request: Request) -> Routed | None:
+        """Where a name must lead of an upstream of which nobody knows yet what it offers; with the fault."""
+        view = self.seen_by(request.caller)
+        kind, name = _NAMED.get(request.method), request.params.get("name")
+        upstream = never_listed(view, kind, name) if kind is not None and isinstance(name, str) else None
+        if kind is None or upstream is None or upstream not in self._registry:
+            return None
+        call = Call(upstream, request.method, request.params, str(name), request.caller, request.back)
+        fault = self.kept_from(request.caller, upstream) or unreachable(self._registry[upstream])
+        return Routed(view, Route(kind, str(name), upstream, str(name)), call, fault)
 
     def _find(self, request: Request, view: View) -> Routed:
         params = request.params
@@ -113,10 +171,16 @@ class Router:
             find, member = ROUTED[request.method]
             route = find(view, _text(params, member, f"{request.method}: params.{member}"))
             own = {**params, member: route.name}
+            if view.overridden and route.kind is Kind.TOOL:
+                try:
+                    own = _with_arguments(view, route, own, params[member])
+                except InvalidArguments as error:
+                    return Routed(view, route, self._call(request, view, route, own), error)
         return Routed(view, route, self._call(request, view, route, own))
 
     def _call(self, request: Request, view: View, route: Route, params: dict[str, Any]) -> Call:
         tool = view.raw(route) if request.method == "tools/call" else None
+        own = None if tool is None else self._param_headers(tool, params)
         return Call(
             upstream=route.upstream,
             method=request.method,
@@ -125,7 +189,10 @@ class Router:
             caller=request.caller,
             back=request.back,
             safe=request.method != "tools/call" or (tool is not None and repeatable(tool)),
-            headers=None if tool is None else self._param_headers(tool, params),
+            headers=forwarded(self._registry.forwards(route.upstream), own),
+            public=route.public,
+            number=request.number,
+            fixed=view.fixed(route) if view.overridden else frozenset(),
         )
 
     def _param_headers(self, tool: Params, params: Params) -> Mapping[str, str] | None:
@@ -152,6 +219,13 @@ def repeatable(tool: Params) -> bool:
     if not isinstance(notes, Mapping):
         return False
     return notes.get("readOnlyHint") is True or notes.get("idempotentHint") is True
+
+
+def _with_arguments(view: View, route: Route, params: dict[str, Any], name: str) -> dict[str, Any]:
+    """The params with the arguments that the tool's upstream gets, where an agent's overrides change them."""
+    given = params.get("arguments")
+    arguments = view.arguments(route, given, name)
+    return params if arguments is given else {**params, "arguments": arguments}
 
 
 def _text(holder: Mapping[str, Any], member: str, where: str) -> str:

@@ -10,36 +10,39 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from proxy.agents.misfits import Misfits
+from proxy.agents.selection import parts
 from proxy.agents.view import View, Views
+from proxy.auditing import Auditor, refusals
+from proxy.catalog.chain import MAX_CHAIN, chain_of
 from proxy.catalog.holder import CatalogHolder, Change
 from proxy.catalog.policy import CatalogPolicy
 from proxy.catalog.store import ListingKeeper
 from proxy.config.diff import Plan, diff, running
 from proxy.config.model import Config, UpstreamConfig
+from proxy.config.secrets import secrets_of
+from proxy.credentials.vault import vault_in
 from proxy.keeping import Keeping
+from proxy.masking import learn
 from proxy.model import Caller, Listing, Params, StatusEvent
+from proxy.overlays import Overlays
 from proxy.router import Router
+from proxy.service.allowance import Allowances, limits_of
 from proxy.service.base import Layer
 from proxy.service.clock import SYSTEM, Clock
+from proxy.trust import Trust
 from proxy.upstream.kinds import AnyUpstream
 from proxy.upstream.registry import Registry
 from proxy.upstream.running import Running
 from proxy.upstream.standing import Hooks
 
 log = structlog.get_logger(__name__)
-
-CHAIN_KEY: Final = "mcp-manifold"
-"""The experimental capability by which one Manifold knows another (docs/guide/chaining.md). Its ``chain`` names the
-Manifold itself and all that stand behind it, so that a loop is seen."""
-
-MAX_CHAIN: Final = 64
-"""Manifolds that a chain names."""
 
 Heard = Callable[[str, str, Params | None], None]
 """Hears an upstream's notifications: upstream, method, params."""
@@ -63,14 +66,26 @@ class Runtime:
         layers: Sequence[Layer] = (),
         clock: Clock = SYSTEM,
     ) -> None:
+        learn(secrets_of(config))
         self.config = config
         self.clock = clock
+        self.audit = Auditor(config.audit)
         self.instance = secrets.token_hex(8)
         """Which Manifold this is, for chains of them."""
         self.holder = CatalogHolder(CatalogPolicy.of(config))
+        self.trust = Trust(state if isinstance(state, Path) else None, self._decided)
         self.views = Views(config.agents)
         self.registry = Registry(Hooks(self._status, self._listed, self._heard), self._known)
-        self.router = Router(self.registry, self.view, self.ready, layers)
+        self.registry.vault = vault_in(state)
+        self.registry.access.configure(config.log.access.value)
+        self._allowances = Allowances(parts, limits_of(config), clock=clock)
+        self._misfits = Misfits(lambda: self.config.agents, self.view)
+        self.router = Router(self.registry, self.view, self.ready, [*self.audit.layers, self._allowances, *layers])
+        overlays = Overlays(self.registry, lambda: self.holder.current, lambda: self.config.agents, clock)
+        self.router.seen_by, self.router.ready_for = overlays.over(self.view, self.ready)
+        self.router.kept_from = overlays.error
+        self.router.refused = refusals(self.audit, self.registry.access)
+        self.router.failed = self.registry.access.failed
         self.on_status: list[Callable[[StatusEvent], None]] = []
         self.on_notification: list[Heard] = []
         self._keeping = Keeping(state)
@@ -81,10 +96,13 @@ class Runtime:
         self._applying = anyio.Lock()
 
     async def __aenter__(self) -> Self:
+        self._stack.enter_context(self.audit)
         upstreams = running(self.config)
-        self._loaded = await self._keeping.load(upstreams)
-        self.holder.update(self._loaded, CatalogPolicy.of(self.config, chained=_chained(self._loaded)))
         self._tasks = await self._stack.enter_async_context(background())
+        self._loaded = await self._keeping.load(upstreams)
+        await self.trust.load(self.config)
+        self.holder.update(self._loaded, self.trust.policy(self.config, self._loaded))
+        self._tasks.start_soon(self.trust.run)
         await self._stack.enter_async_context(self.registry)
         for name, upstream in upstreams.items():
             self.registry.add(name, upstream, start=False)
@@ -107,6 +125,8 @@ class Runtime:
             if only is not None:
                 self.registry.introduce(only.told, only.era)
             self.registry.start_all()
+            if self._tasks is not None:
+                self._tasks.start_soon(self._misfits.begin, tuple(self.registry), self._grace)
 
     # -- another configuration -----------------------------------------------------------------------------------------
 
@@ -117,19 +137,23 @@ class Runtime:
         and have their grace to be listed. Then all changes at one moment, and downstreams are told once. Calls under
         way finish where they are, in the background.
         """
+        learn(secrets_of(config))
         async with self._applying:
             plan = diff(self.config, config)
             places = plan.places()
             comers = {name: config.upstreams[name] for name in (*plan.added, *places)}
             loaded = await self._keeping.load(comers)
             self._loaded = {name: one for name, one in self._loaded.items() if name not in comers} | loaded
+            await self.trust.load(config, plan.renamed)
             async with self.registry.provisioned(comers, places) as ready:
                 self._swap(plan, config, ready)
+        self._misfits.look()
         return plan
 
     def _swap(self, plan: Plan, config: Config, ready: Mapping[str, Running]) -> None:
         """The moment of the change. No await in here: nobody sees one half of it."""
         self.config = config
+        self.registry.access.configure(config.log.access.value)
         places = plan.places()
         for name in plan.removed:
             self.registry.retire(name)
@@ -139,6 +163,7 @@ class Runtime:
             self.registry.retune(name, upstream)
         self.registry.arrange(config.upstreams)
         self.views.configure(config.agents)
+        self._allowances.configure(limits_of(config))
         self._relist(plan, {name: one.upstream.listing for name, one in ready.items() if one.listed.is_set()})
 
     def _relist(self, plan: Plan, fresh: Mapping[str, Listing | None]) -> None:
@@ -147,23 +172,21 @@ class Runtime:
         kept = {name: one for name, one in before.items() if name not in plan.removed}
         news = {name: one for name, one in fresh.items() if one is not None}
         listings = kept | {name: one for name, one in self._loaded.items() if name in plan.added} | news
-        policy = CatalogPolicy.of(self.config, chained=_chained(listings))
-        if plan.renamed:
-            self.holder.update(kept, policy.as_before(self.holder.current.policy, plan.renamed))
-        self.holder.update(listings, policy)
+        policy = self.trust.policy(self.config, listings)
+        self.holder.update(listings, policy, renamed=plan.renamed)
         for name, listing in news.items():
             self._keep(name, listing)
 
     # -- views ---------------------------------------------------------------------------------------------------
 
     def view(self, agent: str | None) -> View:
-        """The catalog as an agent sees it; None is the store, which sees everything.
+        """The catalog as an agent sees it, or as all of several joined ones do; None is the store: everything.
 
         Raises:
             UnknownServer: there is no such agent.
         """
         catalog = self.holder.current
-        return self.views.of(catalog) if agent is None else self.views.of(catalog, agent)
+        return self.views.of(catalog) if agent is None else self.views.of(catalog, *parts(agent))
 
     async def ready(self, agent: str | None) -> None:
         """The smart wait: until every upstream of the agent is listed, or its grace since the start is over.
@@ -219,15 +242,15 @@ class Runtime:
             log.error("upstream.loop", upstream=upstream, hint="It leads back to this Manifold; remove it on one side.")
             self.holder.replace(upstream, None)
             return
-        self._note_chain(upstream, listing)
-        self.holder.replace(upstream, listing)
+        listings = {**self.holder.current.listings, upstream: listing}
+        self.holder.update(listings, self.trust.policy(self.config, listings))
         if listing != known:
             self._keep(upstream, listing)
+            self._misfits.look()
 
-    def _note_chain(self, upstream: str, listing: Listing) -> None:
-        policy = CatalogPolicy.of(self.config, chained=_chained({**self.holder.current.listings, upstream: listing}))
-        if policy != self.holder.current.policy:
-            self.holder.update(self.holder.current.listings, policy)
+    def _decided(self) -> None:
+        listings = self.holder.current.listings
+        self.holder.update(listings, self.trust.policy(self.config, listings))
 
     async def roots_changed(self, caller: Caller) -> None:
         """A downstream's roots changed: tell every session that was told of such roots."""
@@ -265,23 +288,6 @@ async def background() -> AsyncIterator[TaskGroup]:
     finally:
         tasks.cancel_scope.cancel()
         await tasks.__aexit__(None, None, None)
-
-
-def chain_of(capabilities: Params) -> list[str]:
-    """The Manifolds behind a server, itself included, by what it says of its capabilities; empty if it is none."""
-    experimental = capabilities.get("experimental")
-    ours = experimental.get(CHAIN_KEY) if isinstance(experimental, Mapping) else None
-    chain = ours.get("chain") if isinstance(ours, Mapping) else None
-    return [one for one in chain if isinstance(one, str)] if isinstance(chain, list) else []
-
-
-def _chained(listings: Mapping[str, Listing]) -> frozenset[str]:
-    found = set()
-    for name, listing in listings.items():
-        experimental = listing.capabilities.get("experimental")
-        if isinstance(experimental, Mapping) and CHAIN_KEY in experimental:
-            found.add(name)
-    return frozenset(found)
 
 
 def _harmless(callback: Callable[[], None]) -> None:

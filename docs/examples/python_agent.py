@@ -16,7 +16,8 @@ from proxy import Context, Manifold
 MAX_TURNS = 10
 
 Model = Callable[..., Awaitable[Any]]
-"""``client.chat.completions.create`` or ``client.messages.create``, with the model's name filled in."""
+"""``client.chat.completions.create``, ``client.responses.create`` or ``client.messages.create``, with the model's name
+filled in."""
 
 
 async def ask_openai(context: Context, create: Model, question: str) -> str:
@@ -30,6 +31,20 @@ async def ask_openai(context: Context, create: Model, question: str) -> str:
             return message.content or ""
         messages.append(message.model_dump(exclude_none=True))
         messages += await context.answer_openai(message, max_concurrent=4, timeout=60)
+    raise RuntimeError(f"no answer after {MAX_TURNS} turns")
+
+
+async def ask_responses(context: Context, create: Model, question: str) -> str:
+    """Answer a question with OpenAI's Responses."""
+    tools = await context.responses_tools()
+    items: list[Any] = [{"role": "user", "content": question}]
+    for _ in range(MAX_TURNS):
+        response = await create(input=items, tools=tools)
+        items += [item.model_dump(exclude_none=True) for item in response.output]
+        answers = await context.answer_responses(response, max_concurrent=4, timeout=60)
+        if not answers:
+            return str(response.output_text)
+        items += answers
     raise RuntimeError(f"no answer after {MAX_TURNS} turns")
 
 

@@ -32,6 +32,10 @@ class Explanation:
     """The others, as ``server.tool``, which map to the same plain name."""
     aliases: tuple[str, ...] = ()
     """Old names that still lead there."""
+    overrides: tuple[str, ...] = ()
+    """The overrides of the view's agents that change it, as they are named in the configuration."""
+    changes: tuple[str, ...] = ()
+    """What they change, in words; fixed values are not among them."""
 
 
 def explain(view: View, name: str) -> tuple[Explanation, ...]:
@@ -61,6 +65,7 @@ def _by_uri(view: View, uri: str) -> Iterator[Explanation]:
 
 def _explained(view: View, entry: Entry) -> Explanation:
     route, named = entry.route, entry.named
+    changed = view.overridden.get(entry.key) if route.kind is Kind.TOOL else None
     plain = named.plain if named else route.public
     return Explanation(
         kind=route.kind,
@@ -73,6 +78,8 @@ def _explained(view: View, entry: Entry) -> Explanation:
         why=named.why if named else None,
         rivals=tuple(_rivals(view, entry, plain)),
         aliases=tuple(_aliases(view, entry)),
+        overrides=view.tailored.lines.get(entry.key, ()) if changed else (),
+        changes=changed.summary if changed else (),
     )
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from proxy.agents.nearest import Nearest
 from proxy.agents.resolve import ambiguous, unknown
 from proxy.agents.sight import Sight
+from proxy.agents.withheld import Withheld
 from proxy.catalog.snapshot import Catalog, Entry
 from proxy.catalog.templates import matches
 from proxy.model import Kind, Params, Route
@@ -69,6 +70,13 @@ class UriIndex:
                 return entry.route
         return self._by_slug(Kind.RESOURCE, uri)
 
+    def readable(self, upstream: str, uri: str) -> bool:
+        """Whether the view may see a URI, listed or not, of an upstream that it sees."""
+        listed = self._catalog.own(Kind.RESOURCE, upstream, uri)
+        if listed is not None:
+            return listed.route.public in self._shown[Kind.RESOURCE]
+        return self._may_read(upstream, uri)
+
     def _by_slug(self, kind: Kind, uri: str) -> Route | None:
         """By the slug of a visible upstream: then that upstream is meant, and nothing is left to guess."""
         resolved = self._catalog.uris.resolve(uri)
@@ -106,6 +114,8 @@ class UriIndex:
             return False
         if not self._sight.uri(upstream, uri, self._catalog.uris.export(upstream, uri)):
             return False
+        if self._withheld.holds(upstream, uri, lambda: upstream in self._fitting(uri, strict=False)):
+            return False
         return not self._only_hidden(upstream, uri)
 
     def _only_hidden(self, upstream: str, uri: str) -> bool:
@@ -136,6 +146,10 @@ class UriIndex:
             route = Route(Kind.TEMPLATE, self._catalog.uris.export(upstream, template), upstream, template)
             if not (gate.admits(template) and self._sight.entry(Entry(route, raw))):
                 yield template
+
+    @cached_property
+    def _withheld(self) -> Withheld:
+        return Withheld(self._catalog)
 
     @cached_property
     def _own(self) -> Mapping[Kind, Mapping[str, list[Entry]]]:

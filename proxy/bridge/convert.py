@@ -5,8 +5,9 @@ the retired error codes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from proxy.errors import (
     HEADER_MISMATCH,
@@ -29,8 +30,7 @@ _OUR_FAULT: Final = frozenset({HEADER_MISMATCH, UNSUPPORTED_VERSION})
 _MODERN_KEYS: Final = frozenset({"resultType", "ttlMs", "cacheScope"})
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(msgspec.Struct, frozen=True):
     """From which era a message comes, into which it goes."""
 
     upstream: Era

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from proxy.errors import InvalidArguments, ManifoldError, RoutingError, UpstreamError
+from proxy.errors import InvalidArguments, ManifoldError, RateLimited, RoutingError, UpstreamError
 from proxy.model import Sent
 from proxy.service.wording import FATES, HARMLESS
 
@@ -43,6 +43,8 @@ def details(error: ManifoldError) -> dict[str, Any]:
     out: dict[str, Any] = {"code": error.code, "documentation": error.anchor}
     if isinstance(error, UpstreamError):
         out |= {"upstream": error.upstream, "sent": error.sent.value}
+    if isinstance(error, RateLimited):
+        out["retryAfter"] = round(error.retry_after, 3)
     if isinstance(error, RoutingError) and error.suggestions:
         out["suggestions"] = list(error.suggestions)
     if isinstance(error, InvalidArguments) and error.problems:

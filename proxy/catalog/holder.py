@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import time
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import anyio
@@ -62,13 +63,25 @@ class CatalogHolder:
         listings = {name: known for name, known in self._current.listings.items() if name != upstream}
         return self.update(listings if listing is None else {**listings, upstream: listing})
 
-    def update(self, listings: Mapping[str, Listing], policy: CatalogPolicy | None = None) -> Change | None:
-        """Replace all listings, and the policy if one is given, in one step. Returns the same as ``replace``."""
+    def update(
+        self,
+        listings: Mapping[str, Listing],
+        policy: CatalogPolicy | None = None,
+        *,
+        renamed: Mapping[str, str] = MappingProxyType({}),
+    ) -> Change | None:
+        """Replace all listings, and the policy if one is given, in one step. Returns the same as ``replace``.
+
+        Args:
+            listings: what every upstream offers now.
+            policy: names, order and filters from now on.
+            renamed: upstreams that have another name from now on: old -> new.
+        """
         old = self._current
         policy = policy or old.policy
         if policy == old.policy and _same(listings, old.listings):
             return None
-        new = merge(listings, policy, previous=old, now=self._clock())
+        new = merge(listings, policy, previous=old, now=self._clock(), renamed=renamed)
         change = Change(old, new, changed(old, new))
         self._current = new
         self._report(change)

@@ -1,10 +1,13 @@
 """Makes one catalog of the listings of all upstreams. Pure: the same listings give the same catalog in any order."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from proxy.catalog.aliases import Alias, Lifetime, carry
 from proxy.catalog.check import check
+from proxy.catalog.moves import as_if_always, moves_of, slugs_of
 from proxy.catalog.naming import Key, NamingPolicy, name_all
 from proxy.catalog.policy import CatalogPolicy
 from proxy.catalog.snapshot import EMPTY, Catalog, Conflict, Entries, Entry
@@ -20,23 +23,36 @@ _Found = dict[Key, Params]
 
 
 def merge(
-    listings: Mapping[str, Listing], policy: CatalogPolicy, *, previous: Catalog = EMPTY, now: float = 0.0
+    listings: Mapping[str, Listing],
+    policy: CatalogPolicy,
+    *,
+    previous: Catalog = EMPTY,
+    now: float = 0.0,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Catalog:
     """Merge listings into a catalog.
 
     An entry that cannot be listed, or that its upstream lists twice, costs only itself and is reported in
-    ``conflicts``; what the policy filters out is not reported.
+    ``conflicts``; what the policy filters out is not reported. What its seals hold back is in ``withheld``, and takes
+    part in nothing: neither does it get a name, nor does it change one.
 
     Args:
         listings: what each upstream sent.
         policy: names, order and filters.
         previous: the catalog before; names that changed since remain resolvable as aliases.
         now: the time, in seconds on any clock that the caller uses throughout.
+        renamed: upstreams that have another name than in the catalog before: old -> new.
     """
+    previous = as_if_always(previous, renamed, now + policy.alias_ttl)
+    lifetime = Lifetime(now, policy.alias_ttl, policy.alias_limit)
+    there = {*policy.order, *listings}
     ordered = {upstream: listings[upstream] for upstream in policy.ordered(listings)}
     conflicts: list[Conflict] = []
-    found = {kind: _found(kind, ordered, policy, conflicts) for kind in Kind}
+    withheld: dict[Kind, set[Key]] = {kind: set() for kind in Kind}
+    found = {kind: _found(kind, ordered, policy, conflicts, withheld[kind]) for kind in Kind}
     uris = _uri_table(found, policy, ordered)
+    slugs = slugs_of(previous, uris, there, lifetime)
+    uris = replace(uris, former={slug: alias.target[0] for slug, alias in slugs.items()})
     entries = {kind: _named(kind, found[kind], policy.naming) for kind in NAMED}
     entries |= {kind: _located(kind, found[kind], uris) for kind in LOCATED}
     return Catalog(
@@ -46,11 +62,11 @@ def merge(
         listings=ordered,
         entries=entries,
         uris=uris,
-        aliases={
-            kind: _aliases(kind, entries[kind], previous, Lifetime(now, policy.alias_ttl, policy.alias_limit))
-            for kind in NAMED
-        },
+        aliases={kind: _aliases(kind, entries[kind], previous, lifetime) for kind in NAMED},
+        slugs=slugs,
+        moves=moves_of(previous, there, lifetime),
         conflicts=tuple(conflicts),
+        withheld={kind: frozenset(keys) for kind, keys in withheld.items()},
     )
 
 
@@ -65,17 +81,27 @@ def raw_entries(listing: Listing, kind: Kind) -> Sequence[Json]:
     return by_kind[kind]
 
 
-def _found(kind: Kind, listings: Mapping[str, Listing], policy: CatalogPolicy, conflicts: list[Conflict]) -> _Found:
+def _found(
+    kind: Kind,
+    listings: Mapping[str, Listing],
+    policy: CatalogPolicy,
+    conflicts: list[Conflict],
+    withheld: set[Key],
+) -> _Found:
     found: _Found = {}
     for upstream, listing in listings.items():
-        gate = policy.gate(upstream, kind)
+        gate, seal = policy.gate(upstream, kind), policy.seal(upstream)
         for index, raw in enumerate(raw_entries(listing, kind)):
             checked = check(kind, raw)
-            fault = checked.fault or ("it is listed twice" if (upstream, checked.name) in found else "")
+            key = (upstream, checked.name)
+            fault = checked.fault or ("it is listed twice" if key in found or key in withheld else "")
             if fault:
                 conflicts.append(Conflict(upstream, kind, index, checked.name, fault))
             elif gate.admits(checked.name):
-                found[upstream, checked.name] = checked.raw
+                if seal.admits(kind, checked.name, checked.raw):
+                    found[key] = checked.raw
+                else:
+                    withheld.add(key)
     return found
 
 

@@ -76,6 +76,13 @@ class NamingPolicy:
         """The pattern that holds for an upstream."""
         return self.patterns.get(upstream, self.pattern)
 
+    def head_of(self, upstream: str) -> str:
+        """How all public names of an upstream begin that are not shortened; empty if that does not name it."""
+        head, tool, _ = self.pattern_of(upstream).partition("{tool}")
+        if not tool or "{server}" not in head:
+            return ""
+        return _with_head(head.replace("{server}", sanitise(upstream)))
+
     def passes_through(self, upstream: str) -> bool:
         """Whether an upstream's names and URIs stay as they are."""
         return self.pattern_of(upstream) == VERBATIM

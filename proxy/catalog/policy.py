@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cached_property, lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from proxy.catalog.naming import NamingPolicy, sanitise
+from proxy.catalog.naming import NamingPolicy
+from proxy.catalog.pinning import OPEN as UNSEALED
+from proxy.catalog.pinning import Seal, seal
 from proxy.config.model import Config, Filter
 from proxy.model import Kind
 
@@ -19,6 +21,7 @@ ALIAS_LIMIT: Final = 4096
 
 _ALL = ("*",)
 _EVERYTHING: Final = re.compile(r"(?s:.*)")
+_HERE: Final = ("localhost", ".", "127.0.0.1")
 
 
 class Gate:
@@ -35,22 +38,28 @@ class Gate:
 
     def admits(self, *spellings: str) -> bool:
         """Whether something passes that is known under several names: one allowed, none denied."""
-        if self._deny is not None and any(self._deny.match(spelling) for spelling in spellings):
+        if self._denies(spellings):
             return False
         return self._allow is not None and any(self._allow.match(spelling) for spelling in spellings)
 
     def admits_uri(self, *spellings: str) -> bool:
         """Whether a URI passes that nobody listed, so that a downstream chose how to write it.
 
-        It must pass as it is written and in its decoded form, and it must not walk upwards: ``file:///docs/../key``
-        is no way around ``file:///docs/*``.
+        It must pass as it is written, in its decoded form and in its shortest form, and it must not walk upwards:
+        neither ``file:///docs/../key`` nor ``file:///./key`` is a way around a filter. What is denied is denied with a
+        query or a fragment behind it as well.
         """
         if self.open:
             return True
-        decoded = [_decoded(spelling) for spelling in spellings]
-        if any(".." in re.split(r"[/\\]", text) for text in decoded):
+        plain = [decoded(spelling) for spelling in spellings]
+        if any(".." in re.split(r"[/\\]", text) for text in plain):
             return False
-        return self.admits(*spellings) and self.admits(*decoded)
+        short = [shortest(text) for text in plain]
+        bare = [re.split(r"[?#]", text, maxsplit=1)[0].rstrip("/") for text in short]
+        return all(self.admits(*one) for one in (spellings, plain, short)) and not self._denies(bare)
+
+    def _denies(self, spellings: Iterable[str]) -> bool:
+        return self._deny is not None and any(self._deny.match(spelling) for spelling in spellings)
 
 
 @lru_cache(maxsize=1024)
@@ -60,9 +69,22 @@ def _compiled(globs: tuple[str, ...]) -> re.Pattern[str] | None:
     return re.compile("|".join(translate(glob) for glob in globs)) if globs else None
 
 
-def _decoded(uri: str) -> str:
+def decoded(uri: str) -> str:
+    """A URI with its scheme in lower case and nothing escaped: two spellings of one URI are the same."""
     scheme, colon, rest = uri.partition(":")
     return unquote(scheme.lower() + colon + rest)
+
+
+def shortest(uri: str) -> str:
+    """A decoded URI without what changes nothing: ``.`` and empty segments, and this machine's name (RFC 3986, 6.2)."""
+    head, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    authority, slash, path = rest.replace("\\", "/").partition("/")
+    authority = "" if authority.lower() in _HERE else authority.lower()
+    *middle, last = path.split("/")
+    kept = [one for one in middle if one not in ("", ".")]
+    return f"{head}{separator}{authority}{slash}{'/'.join([*kept, '' if last == '.' else last])}"
 
 
 @dataclass(frozen=True)
@@ -98,12 +120,18 @@ class CatalogPolicy:
     naming: NamingPolicy = field(default_factory=NamingPolicy)
     filters: Mapping[str, Filters] = field(default_factory=dict)
     """What exists of each upstream, by its own names; everything where nothing is said."""
+    seals: Mapping[str, Seal] = field(default_factory=dict)
+    """Which definitions of each upstream may be served (pinning); all of them where nothing is said."""
     alias_ttl: float = ALIAS_TTL
     alias_limit: int = ALIAS_LIMIT
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Upstreams that belong to one agent only -> that agent."""
 
     @classmethod
     def of(cls, config: Config, *, chained: Iterable[str] = ()) -> "CatalogPolicy":
         """The policy that a configuration asks for.
+
+        It serves nothing of upstreams with ``pin: hold``: what was agreed to does not stand in a configuration.
 
         Args:
             config: the configuration.
@@ -119,26 +147,19 @@ class CatalogPolicy:
                 chained=frozenset(chained),
             ),
             filters={name: Filters(it.tools, it.prompts, it.resources) for name, it in upstreams.items()},
+            seals={name: seal(config.pin_of(name), None) for name in upstreams},
+            owners={name: it.agent for name, it in upstreams.items() if it.agent is not None},
         )
 
     def gate(self, upstream: str, kind: Kind) -> Gate:
         """Which entries of an upstream exist."""
         return self.filters.get(upstream, OPEN).gate(kind)
 
+    def seal(self, upstream: str) -> Seal:
+        """Which definitions of an upstream may be served."""
+        return self.seals.get(upstream, UNSEALED)
+
     def ordered(self, upstreams: Iterable[str]) -> tuple[str, ...]:
         """Names of upstreams in the order of the catalog."""
         rank = {name: index for index, name in enumerate(self.order)}
         return tuple(sorted(upstreams, key=lambda name: (rank.get(name, len(rank)), name)))
-
-    def as_before(self, old: "CatalogPolicy", renamed: Mapping[str, str]) -> "CatalogPolicy":
-        """A policy by which renamed upstreams give their tools the names they had.
-
-        A catalog made by it, just before the one by this policy, makes the old names aliases. Names with a hash in them
-        depend on the upstream's own name, so they are not found again.
-
-        Args:
-            old: the policy before.
-            renamed: old name of an upstream -> its new name.
-        """
-        named = {new: old.naming.pattern_of(name).replace("{server}", sanitise(name)) for name, new in renamed.items()}
-        return replace(self, naming=replace(self.naming, patterns={**self.naming.patterns, **named}))

@@ -46,6 +46,14 @@ class Conflict:
         return f"{self.upstream}: {what} is left out: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What an upstream is called now, and until when that is remembered (seconds, on the catalog's clock)."""
+
+    name: str
+    expires: float
+
+
 Entries: TypeAlias = tuple[Entry, ...]
 _ByName: TypeAlias = Mapping[str, Entry]
 _ByKey: TypeAlias = Mapping[Key, Entry]
@@ -66,7 +74,13 @@ class Catalog:
     uris: UriTable = field(default_factory=UriTable)
     aliases: Mapping[Kind, Aliases] = field(default_factory=dict)
     """Old names of tools and prompts; one may also be the new name of something else, which then counts."""
+    slugs: Aliases = field(default_factory=dict)
+    """Slugs that stood in exported URIs until lately -> the upstream that is meant by them, with an empty name."""
+    moves: Mapping[str, Moved] = field(default_factory=dict)
+    """Old names of upstreams that were renamed lately."""
     conflicts: tuple[Conflict, ...] = ()
+    withheld: Mapping[Kind, frozenset[Key]] = field(default_factory=dict)
+    """What is held back by pinning: upstreams and the names, URIs or templates which they use."""
 
     def of(self, kind: Kind) -> Entries:
         """All entries of a kind, in order."""

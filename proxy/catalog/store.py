@@ -6,9 +6,6 @@ cannot be read or written is reported as a reason and otherwise as if it were no
 
 import contextlib
 import hashlib
-import os
-import stat
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,17 +13,15 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from proxy.catalog.files import prepare, read, write
 from proxy.catalog.uris import slug_of
 from proxy.model import Listing
 
 FORMAT: Final = "manifold-listing/1"
 """What a file says about its layout; any other is ignored."""
-MAX_FILE: Final = 64 * 1024 * 1024
-"""Larger files, in bytes, are ignored."""
 
 _SUFFIX = ".listing.json"
 _SLUG_LENGTH = 64
-_DIRECTORY_MODE = 0o700
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,7 +92,7 @@ class ListingStore:
         """The last-known listing of an upstream, if it was saved under the same identity."""
         path = self.path(upstream, identity)
         try:
-            return unpacked(_read(path), upstream, identity)
+            return unpacked(read(path), upstream, identity)
         except FileNotFoundError:
             return Loaded()
         except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -118,8 +113,8 @@ class ListingStore:
         path = self.path(upstream, identity)
         try:
             data = packed(upstream, identity, listing, at=at)
-            _prepare(self._directory)
-            _write(path, data)
+            prepare(self._directory)
+            write(path, data)
         except (OSError, ValueError, TypeError, RecursionError, msgspec.MsgspecError) as error:
             return f"{path.name} cannot be saved: {_words(error)}"
         return ""
@@ -167,39 +162,3 @@ def _digest(upstream: str, identity: str) -> str:
 
 def _words(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
-
-
-def _prepare(directory: Path) -> None:
-    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    mode = stat.S_IMODE(directory.stat().st_mode)
-    if mode & stat.S_ISVTX:
-        raise ValueError("its directory is shared with others")
-    if mode != _DIRECTORY_MODE:
-        directory.chmod(_DIRECTORY_MODE)
-
-
-def _read(path: Path) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:  # noqa: PTH123 - a handle opened without following links, not a path
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a regular file")
-        if status.st_uid != os.getuid():
-            raise ValueError("it belongs to somebody else")
-        if status.st_size > MAX_FILE:
-            raise ValueError(f"it is larger than {MAX_FILE} bytes")
-        return file.read()
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")  # mode 0600
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - mkstemp gives a handle
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)  # noqa: PTH105 - mkstemp gives a name
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108 - same
-        raise

@@ -43,6 +43,8 @@ class UriTable:
     """URIs of such upstreams that get a slug all the same, because somebody else exports the same URI."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """The upstream behind every slug that occurs in exported URIs."""
+    former: Mapping[str, str] = field(default_factory=dict)
+    """The same for slugs that occurred in them until lately."""
 
     @classmethod
     def of(
@@ -70,7 +72,7 @@ class UriTable:
         """The upstream and its own URI behind an exported URI that begins with a slug; None for any other."""
         scheme, body = _split_ui(uri)
         slug, plus, rest = body.partition("+")
-        owner = self.owners.get(slug.lower()) if plus else None
+        owner = (self.owners.get(slug.lower()) or self.former.get(slug.lower())) if plus else None
         return None if owner is None else (owner, scheme + rest)
 
     def keeps(self, upstream: str) -> bool:

@@ -2,23 +2,33 @@
 
 import sys
 from functools import partial
+from typing import Annotated
 
 import anyio
+from cyclopts import Parameter
 
-from proxy.cli.options import ConfigFiles, load_config
+from proxy.agents.misfits import misfits
+from proxy.cli.options import ConfigFiles, load_config, state_dir
+from proxy.cli.pinning import pin_lines
 from proxy.cli.report import upstream_lines
+from proxy.cli.trying import tried
 from proxy.config.model import Config
+from proxy.credentials.vault import vault_in
 from proxy.errors import ConfigError
 from proxy.runtime import Runtime
 from proxy.telemetry import logging
 
+Upstream = Annotated[str | None, Parameter(name="--upstream", help="Try only this server: its name, or any URL.")]
 
-def check(*, config: ConfigFiles = None) -> int:
+
+def check(*, config: ConfigFiles = None, upstream: Upstream = None) -> int:
     """Check the configuration, connect to every upstream once, and report every problem with its remedy.
 
     The exit status is 0 when everything is well, 1 when something is not.
     """
     logging.configure(level="error")
+    if upstream is not None:
+        return tried(upstream, config)
     try:
         loaded = load_config(config)
     except ConfigError as error:
@@ -33,7 +43,9 @@ def check(*, config: ConfigFiles = None) -> int:
 
 
 async def _provision(config: Config) -> int:
-    async with Runtime(config) as runtime:
+    runtime = Runtime(config)
+    runtime.registry.vault = vault_in(state_dir(config))
+    async with runtime:
         runtime.start()
         async with anyio.create_task_group() as tasks:
             for upstream in runtime.registry:
@@ -44,6 +56,10 @@ async def _provision(config: Config) -> int:
         conflicts = runtime.holder.current.conflicts
         for conflict in conflicts:
             print(f"✗ {conflict}")
+        for misfit in misfits(config.agents, runtime.view):
+            print(f"! {misfit}")
+        for line in await pin_lines(runtime):
+            print(line)
         return sum(one.error is not None for one in runtime.registry) + len(conflicts)
 
 

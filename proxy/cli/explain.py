@@ -38,4 +38,7 @@ def _lines(one: Explanation) -> list[str]:
         lines.append(f"  collides  {', '.join(one.rivals)}")
     if one.aliases:
         lines.append(f"  aliases   {', '.join(one.aliases)}")
+    if one.changes:
+        named = ", ".join(f'"{line}"' for line in one.overrides)
+        lines.append(f"  override  {named} {'; '.join(one.changes)}")
     return lines

@@ -10,6 +10,7 @@ from proxy.app import Serving
 from proxy.model import Kind, Listing, UpstreamState
 from proxy.upstream.kinds import AnyUpstream
 
+_TOKEN = "Bearer <token>"  # noqa: S105 - the place for one
 _MARKS = {UpstreamState.READY: "●", UpstreamState.CONNECTING: "○", UpstreamState.IDLE: "○"}
 
 
@@ -27,7 +28,10 @@ def banner(serving: Serving, files: tuple[Path, ...], agent: str | None) -> str:
         *(f"  {line}" for line in upstream_lines(serving.runtime.registry)),
         "",
         "Connect",
-        *(f"  {who}\n    {text}" for who, text in snippets(url, files, agent).items()),
+        *(
+            f"  {who}\n    {text}"
+            for who, text in snippets(url, files, agent, asks=serving.gateway.identity.asks).items()
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -60,18 +64,20 @@ def offered(listing: Listing) -> str:
     return f"{', '.join(shown) or 'nothing'} ({listing.version})"
 
 
-def snippets(url: str, files: tuple[Path, ...], agent: str | None) -> dict[str, str]:
-    """Client -> what to paste into its configuration."""
+def snippets(url: str, files: tuple[Path, ...], agent: str | None, *, asks: bool = False) -> dict[str, str]:
+    """Client -> what to paste into its configuration; with a place for the token if the doors ask for one."""
     name = "manifold"
     args = ["-m", "proxy", "serve", "--stdio"]
     for file in files:
         args += ["--config", str(file.resolve())]
     if agent is not None:
         args += ["--agent", agent]
+    headers = {"headers": {"Authorization": _TOKEN}} if asks else {}
+    option = f' --header "Authorization: {_TOKEN}"' if asks else ""
     desktop = {"mcpServers": {name: {"command": sys.executable, "args": args}}}
     return {
         "Claude Desktop (claude_desktop_config.json)": json.dumps(desktop),
-        "Cursor (.cursor/mcp.json)": json.dumps({"mcpServers": {name: {"url": url}}}),
-        "VS Code (.vscode/mcp.json)": json.dumps({"servers": {name: {"type": "http", "url": url}}}),
-        "Claude Code": f"claude mcp add --transport http {name} {url}",
+        "Cursor (.cursor/mcp.json)": json.dumps({"mcpServers": {name: {"url": url, **headers}}}),
+        "VS Code (.vscode/mcp.json)": json.dumps({"servers": {name: {"type": "http", "url": url, **headers}}}),
+        "Claude Code": f"claude mcp add --transport http {name} {url}{option}",
     }

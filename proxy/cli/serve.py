@@ -16,6 +16,7 @@ import structlog
 from cyclopts import Parameter
 from pydantic_core import PydanticCustomError
 
+from proxy.agents.selection import parts
 from proxy.app import Serving, serve_http, serve_stdio
 from proxy.cli.options import AgentName, ConfigFiles, load_config, state_dir
 from proxy.cli.report import banner
@@ -25,6 +26,7 @@ from proxy.config.units import DURATION_HINT, seconds
 from proxy.errors import ConfigError, Problem
 from proxy.front.early import opening
 from proxy.front.place import Place
+from proxy.gateway.exposure import check_exposure
 from proxy.reload import Source
 from proxy.telemetry import logging
 
@@ -45,6 +47,9 @@ def serve(  # noqa: PLR0913 - each is an option of the command line
     watch: Annotated[
         bool, Parameter(help="Reload when a configuration file changes; SIGHUP reloads in any case.")
     ] = True,
+    insecure: Annotated[
+        bool, Parameter(help="Listen beyond this machine although nobody needs a credential.", negative="")
+    ] = False,
     idle_exit: Annotated[str | None, Parameter(help="Over HTTP, end after this time without a request.")] = None,
     ready_fd: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
@@ -53,10 +58,11 @@ def serve(  # noqa: PLR0913 - each is an option of the command line
         print("mcp-manifold serve: choose one of --http and --stdio", file=sys.stderr)
         return 2
     loaded = load_config(config, agent=agent)
-    chosen = _listening(loaded.config, host, port)
+    listening = partial(_listening, host=host, port=port, insecure=insecure or None)
+    chosen = listening(loaded.config)
     logging.configure(level=chosen.log.level, style=chosen.log.format)
     state = state_dir(chosen)
-    again = partial(_load_again, loaded.files, agent, partial(_listening, host=host, port=port))
+    again = partial(_load_again, loaded.files, agent, listening if stdio else partial(_exposed, listening, state))
     source = Source.of(loaded, again, watch=watch)
     if stdio:
         start = opening(loaded, agent, os.environ)
@@ -77,13 +83,26 @@ def _load_again(files: tuple[Path, ...], agent: str | None, chosen: Callable[[Co
         ConfigError: they cannot be used.
     """
     loaded = load(*files)
-    if agent is not None and agent not in loaded.config.agents:
-        raise ConfigError([Problem(f"agents.{agent}", "is gone, but is served here", "put it back, or stop this one")])
+    for one in parts(agent):
+        if one not in loaded.config.agents:
+            hint = "put it back, or stop this one"
+            raise ConfigError([Problem(f"agents.{one}", "is gone, but is served here", hint)])
     return replace(loaded, config=chosen(loaded.config))
 
 
-def _listening(config: Config, host: str | None, port: int | None) -> Config:
-    changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+def _exposed(chosen: Callable[[Config], Config], state: Path, config: Config) -> Config:
+    """The same, unless it would open what was closed.
+
+    Raises:
+        ConfigError: it would.
+    """
+    found = chosen(config)
+    check_exposure(found, state)
+    return found
+
+
+def _listening(config: Config, **given: str | int | bool | None) -> Config:
+    changes = {key: value for key, value in given.items() if value is not None}
     return config.model_copy(update={"server": config.server.model_copy(update=changes)}) if changes else config
 
 

@@ -1,10 +1,11 @@
 """What a configuration says about one agent."""
 
-from proxy.config.base import Model
+from proxy.config.access import AccessConfig
+from proxy.config.inbound import Token
 from proxy.config.values import Filter, NameStyle
 
 
-class AgentConfig(Model):
+class AgentConfig(AccessConfig):
     """A named namespace: what its downstreams see."""
 
     servers: tuple[str, ...] = ("*",)
@@ -17,3 +18,5 @@ class AgentConfig(Model):
     """Which prompts it sees, by public name or by their own."""
     names: NameStyle = NameStyle.LOCAL
     """Whether it sees the tools' own names where they are unambiguous, or always the public ones."""
+    tokens: tuple[Token, ...] = ()
+    """Bearer tokens by which it is recognised, as references to secrets."""

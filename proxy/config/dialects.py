@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from proxy.config.audit import AuditConfig
 from proxy.config.foreign import (
     APPLICATION,
     IGNORED,
@@ -21,6 +22,7 @@ from proxy.config.foreign import (
     WRAPPED,
     is_comment,
 )
+from proxy.config.inbound import InboundConfig
 from proxy.config.model import AgentConfig, Filter, LogConfig, NamingConfig, ServerConfig, UpstreamConfig
 from proxy.config.node import Node, kind_of
 from proxy.config.suggest import did_you_mean, nearest
@@ -31,7 +33,10 @@ _FILTERS: Final = ("tools", "resources", "prompts")
 _FIELDS: Final = {
     "server": frozenset(ServerConfig.model_fields),
     "log": frozenset(LogConfig.model_fields),
+    "audit": frozenset(AuditConfig.model_fields),
     "naming": frozenset(NamingConfig.model_fields),
+    "pinning": frozenset(),
+    "auth": frozenset(InboundConfig.model_fields),
 }
 _UPSTREAM: Final = frozenset({*UpstreamConfig.model_fields, *PSEUDO})
 _AGENT: Final = frozenset(AgentConfig.model_fields)

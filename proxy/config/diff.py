@@ -15,13 +15,13 @@ from proxy.config.tower import TowerConfig
 TUNING: Final = frozenset(
     {
         *("start_timeout", "stop_timeout", "grace", "refresh", "health", "idle_timeout", "lazy"),
-        *("naming", "tools", "resources", "prompts"),
+        *("naming", "tools", "resources", "prompts", "pin", "forward_headers"),
         *TowerConfig.model_fields,
     }
 )
 """Settings of an upstream that its link does not depend on. Any other that differs asks for a new link."""
 
-LIVE: Final = frozenset({"instructions", "status"})
+LIVE: Final = frozenset({"instructions", "status", "insecure"})
 """Settings of ``server`` that hold at once. Any other that differs asks for a restart."""
 
 T = TypeVar("T")
@@ -47,6 +47,10 @@ class Plan:
     """Agents that are new, gone, or different."""
     naming: bool = False
     """Whether public names are made in another way."""
+    pinning: bool = False
+    """Whether another policy for pinned definitions holds where an upstream says nothing."""
+    auth: bool = False
+    """Whether others may come in."""
     log: bool = False
     """Whether other things are logged, or in another form."""
     live: frozenset[str] = frozenset()
@@ -81,6 +85,8 @@ def diff(old: Config, new: Config) -> Plan:
         reordered=_reordered([renamed.get(name, name) for name in before], list(after)),
         agents=frozenset(name for name in {*old.agents, *new.agents} if old.agents.get(name) != new.agents.get(name)),
         naming=old.naming != new.naming,
+        pinning=old.pinning != new.pinning,
+        auth=old.auth != new.auth,
         log=old.log != new.log,
         live=server & LIVE,
         restart_needed=restart_needed(old, new),
@@ -94,7 +100,8 @@ def running(config: Config) -> dict[str, UpstreamConfig]:
 
 def restart_needed(old: Config, new: Config) -> tuple[str, ...]:
     """The settings that differ and hold from the next start on."""
-    return tuple(sorted(f"server.{name}" for name in differing(old.server, new.server) - LIVE))
+    audit = {f"audit.{name}" for name in differing(old.audit, new.audit)}
+    return tuple(sorted(audit | {f"server.{name}" for name in differing(old.server, new.server) - LIVE}))
 
 
 def differing(old: BaseModel, new: BaseModel) -> frozenset[str]:

@@ -6,9 +6,16 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from proxy.config.access import PARTS as ACCESS
+from proxy.config.access import ArgumentConfig, OverrideConfig
+from proxy.config.audit import AuditConfig
 from proxy.config.foreign import PSEUDO
+from proxy.config.inbound import PARTS as INBOUND
+from proxy.config.inbound import InboundConfig
 from proxy.config.model import AgentConfig, Filter, LogConfig, NamingConfig, ServerConfig, UpstreamConfig
 from proxy.config.node import Node, kind_of
+from proxy.config.outbound import PARTS as OUTBOUND
+from proxy.config.outbound import AuthConfig, Credential
 from proxy.config.rules import KEY
 from proxy.config.suggest import did_you_mean
 from proxy.config.tower import PARTS
@@ -20,10 +27,10 @@ Words = tuple[str, str]
 _SHOWN: Final = 60
 _ENTRY: Final = 2
 """How deep an upstream or an agent stands."""
-_SECRET: Final = frozenset({"env", "headers", "args", "url", "urls"})
+_SECRET: Final = frozenset({"env", "headers", "args", "url", "urls", "auth", "credentials", "tokens"})
 """Members whose values are never repeated in a message."""
 _MODELS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
-    {"server": ServerConfig, "log": LogConfig, "naming": NamingConfig}
+    {"server": ServerConfig, "log": LogConfig, "audit": AuditConfig, "naming": NamingConfig}
 )
 
 
@@ -60,8 +67,8 @@ def _deepest(root: Node, loc: Loc) -> tuple[Node, Loc]:
 def _words(kind: str, message: str, context: Mapping[str, Any], node: Node, loc: Loc) -> Words:
     if kind == "extra_forbidden":
         return "is not a known option", _known_here(loc)
-    if kind in ("rule", "reference", "duration", "size"):
-        shown = _shown(node, loc) if kind in ("duration", "size") else ""
+    if kind in ("rule", "reference", "duration", "size", "rate"):
+        shown = _shown(node, loc) if kind in ("duration", "size", "rate") else ""
         return message + (f": {shown}" if shown else ""), str(context.get("hint", ""))
     if kind in _LIMITS:
         return f"must be {_LIMITS[kind]} {context[_BOUNDS[kind]]:.15g}", ""
@@ -158,18 +165,46 @@ _TYPES: Final[Mapping[str, Callable[[Node, Loc, Mapping[str, Any]], Words]]] = M
 def _fields(loc: Loc) -> Iterable[str] | None:
     """The options which the model knows at a place; None where names are free."""
     match loc:
-        case (("server" | "log" | "naming") as section,):
+        case (("server" | "log" | "audit" | "naming") as section,):
             return _MODELS[section].model_fields
-        case ("upstreams", _):
-            return (*UpstreamConfig.model_fields, *PSEUDO)
-        case ("agents", _):
-            return AgentConfig.model_fields
         case ("upstreams" | "agents", _, "tools" | "resources" | "prompts"):
             return Filter.model_fields
-        case ("upstreams", _, str(part)) if part in PARTS:
-            return PARTS[part].model_fields
-        case _:
-            return None
+        case ("upstreams", _, *rest):
+            return _upstream_fields(tuple(rest))
+        case ("agents", _, *rest):
+            return _agent_fields(tuple(rest))
+        case ("auth", *rest):
+            return INBOUND.get(str(rest[0]) if rest else "", InboundConfig).model_fields
+    return None
+
+
+def _upstream_fields(loc: Loc) -> Iterable[str] | None:
+    """The same below one upstream."""
+    parts = {**PARTS, **OUTBOUND}
+    match loc:
+        case ():
+            return (*UpstreamConfig.model_fields, *PSEUDO)
+        case (str(part),) if part in parts:
+            return parts[part].model_fields
+        case ("credentials", "agents" | "principals", _):
+            return Credential.model_fields
+        case ("credentials", "agents" | "principals", _, "auth"):
+            return AuthConfig.model_fields
+    return None
+
+
+def _agent_fields(loc: Loc) -> Iterable[str] | None:
+    """The same below one agent."""
+    match loc:
+        case ():
+            return AgentConfig.model_fields
+        case (str(part),) if part in ACCESS:
+            return ACCESS[part].model_fields
+        case ("overrides", _):
+            return OverrideConfig.model_fields
+        case ("overrides", _, "arguments", _):
+            return ArgumentConfig.model_fields
+    return None
 
 
 def _known_here(loc: Loc) -> str:

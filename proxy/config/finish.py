@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
+from proxy.config.audit import STANDARD
 from proxy.config.dialects import Findings
 from proxy.config.dotenv import parse_dotenv
 from proxy.config.interpolate import Sources, Unresolved, interpolate_tree
@@ -48,6 +49,9 @@ def finish(root: Node, sources: Sources, place: Place, found: Findings) -> Node:
     }
     if server := members.get("server"):
         members["server"] = _with_path(server, "state_dir", place)
+    if audit := members.get("audit"):
+        to = audit.child("to")
+        members["audit"] = audit if to is not None and to.value in STANDARD else _with_path(audit, "to", place)
     if upstreams := members.get("upstreams"):
         entries = {name: _upstream(each, sources, place, found) for name, each in upstreams.members.items()}
         members["upstreams"] = upstreams.having(entries) if isinstance(upstreams.value, dict) else upstreams

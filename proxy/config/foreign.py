@@ -5,7 +5,7 @@ from typing import Final
 SECTIONS: Final = ("mcpServers", "servers", "upstreams")
 """Top-level keys that hold upstreams: Claude, Cursor, Windsurf, Cline and our own; VS Code; the model's word."""
 
-OWN_SECTIONS: Final = ("server", "log", "naming", "agents")
+OWN_SECTIONS: Final = ("server", "log", "audit", "naming", "pinning", "auth", "agents")
 TOP: Final = (*OWN_SECTIONS, *SECTIONS, "mcp")
 WRAPPED: Final = ("servers", "mcpServers")
 """What ``mcp`` may hold (VS Code's settings.json)."""
@@ -40,7 +40,7 @@ PSEUDO: Final = ("disabled", "envFile")
 """Members of an upstream that the loader turns into others."""
 
 _UNUSED: Final = "Manifold has no use for it"
-_CREDENTIALS: Final = "give credentials in headers, as in Authorization: Bearer ${env:TOKEN}"
+_CREDENTIALS: Final = "log in with auth: oauth, or give headers, as in Authorization: Bearer ${env:TOKEN}"
 _APPROVAL: Final = "approving calls is up to the client"
 
 IGNORED: Final = {
@@ -60,7 +60,6 @@ IGNORED: Final = {
     "alwaysAllow": _APPROVAL,
     "trust": _APPROVAL,
     "oauth": _CREDENTIALS,
-    "auth": _CREDENTIALS,
     "authentication": _CREDENTIALS,
     "authProviderType": _CREDENTIALS,
     "keep_alive": "Manifold keeps sessions alive by itself",

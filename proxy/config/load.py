@@ -1,8 +1,6 @@
 """Configuration files in, one checked configuration out; everything that is wrong is told at once."""
 
 import os
-import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from pydantic import ValidationError
 
 from proxy.config.dialects import Findings, canonical
 from proxy.config.explain import problems_of
+from proxy.config.exposure import exposed_file, exposed_secrets
 from proxy.config.finish import Place, finish
 from proxy.config.lookups import base_of, local_sources
 from proxy.config.merge import merged
@@ -22,9 +21,6 @@ from proxy.config.unreadable import Unreadable
 from proxy.errors import ConfigError, Problem
 
 _LARGEST: Final = 8 * 1024 * 1024
-_SECRET_NAME: Final = re.compile(
-    r"token|secret|passw|api.?key|private.?key|authorization|credential|cookie", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ def _read(path: Path, found: Findings) -> _Source | None:
         if len(content) > _LARGEST:
             found.problems.append(Problem("", "is larger than 8 MiB", "is this a configuration?", str(path)))
             return None
-        exposed = os.name == "posix" and bool(mode & stat.S_IROTH)
+        exposed = exposed_file(mode)
         return _parsed(text, format_of(str(path), text), str(path), found, exposed=exposed)
     return None
 
@@ -133,7 +129,7 @@ def _assembled(
     for source in sources:
         root = canonical(source.root, found, application=source.application)
         if source.exposed:
-            found.warnings += _exposed(root)
+            found.warnings += exposed_secrets(root)
         lookups, reader = local_sources(source.base, env)
         roots.append(finish(root, lookups, Place(source.base, Path.home()), found))
         also_read += reader.read
@@ -160,20 +156,3 @@ def _in_order(problems: Sequence[Problem], files: Sequence[str]) -> list[Problem
     """In the order of the files and of the lines in each; a problem is told once."""
     order = {file: index for index, file in enumerate(files)}
     return sorted(dict.fromkeys(problems), key=lambda each: (order.get(each.file, -1), each.line or 0))
-
-
-def _exposed(root: Node) -> list[Problem]:
-    """A warning when a file that everybody may read holds a secret in plain text."""
-    for entry in root.members["upstreams"].members.values() if "upstreams" in root.members else ():
-        for section in ("env", "headers"):
-            node = entry.child(section)
-            for name, value in node.members.items() if node else ():
-                if (
-                    _SECRET_NAME.search(name)
-                    and isinstance(value.value, str)
-                    and value.value
-                    and "${" not in value.value
-                ):
-                    hint = "use ${env:NAME} or ${file:/path}, or take the file from others with chmod 600"
-                    return [value.problem("looks like a secret in a file that every user may read", hint)]
-    return []

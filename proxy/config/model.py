@@ -6,8 +6,12 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from proxy.config.agent import AgentConfig
+from proxy.config.audit import AuditConfig
 from proxy.config.base import Model, validated
-from proxy.config.rules import Fault, agent_faults
+from proxy.config.inbound import InboundConfig, token_faults
+from proxy.config.outbound import credential_reference_faults
+from proxy.config.pinning import PinChoice, PinMode
+from proxy.config.rules import Fault, agent_faults, owner_faults
 from proxy.config.server import LogConfig, ServerConfig
 from proxy.config.units import Whole
 from proxy.config.upstream import UpstreamConfig
@@ -38,6 +42,7 @@ __all__ = [
     "LogLevel",
     "NameStyle",
     "NamingConfig",
+    "PinMode",
     "Scope",
     "ServerConfig",
     "Transport",
@@ -61,12 +66,23 @@ class Config(Model):
     """Manifold's own doors."""
     log: LogConfig = LogConfig()
     """What is logged, and how."""
+    audit: AuditConfig = AuditConfig()
+    """The audit log."""
     naming: NamingConfig = NamingConfig()
     """How public names are made."""
     upstreams: Mapping[UpstreamName, UpstreamConfig] = Field(default_factory=dict)
     """The MCP servers behind Manifold, by name."""
     agents: Mapping[AgentName, AgentConfig] = Field(default_factory=dict)
     """Named namespaces, by name."""
+    auth: InboundConfig = InboundConfig()
+    """Who may come in."""
+    pinning: PinChoice = PinMode.OFF
+    """What becomes of definitions that differ from the pinned ones, where an upstream says nothing else."""
+
+    def pin_of(self, upstream: str) -> PinMode:
+        """What becomes of definitions of an upstream that differ from the pinned ones."""
+        config = self.upstreams.get(upstream)
+        return self.pinning if config is None or config.pin is None else config.pin
 
     @model_validator(mode="wrap")
     @classmethod
@@ -75,13 +91,26 @@ class Config(Model):
 
 
 def _reference_faults(data: Any) -> Iterable[Fault]:
-    agents = data.get("agents") if isinstance(data, Mapping) else None
-    if not isinstance(agents, Mapping):
-        return
-    upstreams = data.get("upstreams")
-    names = [str(name) for name in upstreams] if isinstance(upstreams, Mapping) else []
+    if isinstance(data, Mapping):
+        yield from token_faults(data)
+    upstreams, agents = _section(data, "upstreams"), _section(data, "agents")
+    names = [str(name) for name in upstreams]
     for agent, entry in agents.items():
-        servers = entry.get("servers") if isinstance(entry, Mapping) else getattr(entry, "servers", None)
+        servers = _member(entry, "servers")
         if isinstance(servers, (list, tuple)):
             for fault in agent_faults(names, servers):
                 yield Fault(("agents", agent, *fault.loc), fault.message, fault.hint, fault.kind)
+    for name, entry in upstreams.items():
+        for fault in owner_faults([str(agent) for agent in agents], _member(entry, "agent")):
+            yield Fault(("upstreams", name, *fault.loc), fault.message, fault.hint, fault.kind)
+        for fault in credential_reference_faults([str(agent) for agent in agents], _member(entry, "credentials")):
+            yield Fault(("upstreams", name, *fault.loc), fault.message, fault.hint, fault.kind)
+
+
+def _section(data: Any, name: str) -> Mapping[Any, Any]:
+    section = data.get(name) if isinstance(data, Mapping) else None
+    return section if isinstance(section, Mapping) else {}
+
+
+def _member(entry: Any, name: str) -> Any:
+    return entry.get(name) if isinstance(entry, Mapping) else getattr(entry, name, None)

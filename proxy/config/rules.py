@@ -32,7 +32,8 @@ TRANSPORTS: Final = {
 
 _LOCAL_ONLY: Final = ("args", "cwd", "inherit_env")
 _REMOTE_ONLY: Final = ("headers",)
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: token
+HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""What a header may be called (RFC 9110, 5.6.2: token)."""
 _HEADER_BREAK: Final = re.compile(r"[\r\n\0]")
 _PATTERN_TEXT: Final = re.compile(r"[A-Za-z0-9_./-]*")
 _AGENT_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -94,7 +95,7 @@ def upstream_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(("command",), "is empty", "name the program to start")
     yield from _foreign_members(data, remote=remote, local=command is not None)
     yield from _endpoint_faults(data)
-    yield from _header_faults(data.get("headers"))
+    yield from header_faults(data.get("headers"))
     yield from _env_faults(data.get("env"))
 
 
@@ -123,11 +124,12 @@ def _endpoint_faults(data: Mapping[str, Any]) -> Iterator[Fault]:
     if data.get("url") is not None and data.get("urls"):
         yield Fault(("urls",), "stands next to url", "use one of the two; urls takes several addresses of one server")
     for loc, url in _endpoints(data):
-        if what := _url_fault(url):
+        if what := url_fault(url):
             yield Fault(loc, what, "write it like https://example.com/mcp")
 
 
-def _url_fault(url: str) -> str:
+def url_fault(url: str) -> str:
+    """What is wrong with an http or https URL; empty when nothing is."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -140,11 +142,12 @@ def _url_fault(url: str) -> str:
     return "is a URL with a space or control character" if re.search(r"[\x00-\x20\x7f]", url) else ""
 
 
-def _header_faults(headers: Any) -> Iterator[Fault]:
+def header_faults(headers: Any) -> Iterator[Fault]:
+    """What is wrong with names and values of HTTP headers."""
     if not isinstance(headers, Mapping):
         return
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(str(name)):
+        if not HEADER_NAME.fullmatch(str(name)):
             yield Fault(("headers", name, KEY), "is not a valid header name", "use letters, digits and dashes")
         text = value.get_secret_value() if hasattr(value, "get_secret_value") else value
         if isinstance(text, str) and _HEADER_BREAK.search(text):
@@ -191,6 +194,13 @@ def upstream_name_fault(name: str) -> str:
 def agent_name_fault(name: str) -> str:
     """What is wrong with the name of an agent, which is part of a URL; empty when nothing is."""
     return "" if _AGENT_NAME.fullmatch(name) else "is not a name for an agent"
+
+
+def owner_faults(agents: Sequence[str], owner: Any) -> Iterator[Fault]:
+    """An upstream's ``agent`` which is no agent: nobody would see it."""
+    if isinstance(owner, str) and owner not in agents:
+        hint = did_you_mean(owner, agents) or f"configured agents: {', '.join(agents[:10]) or 'none'}"
+        yield Fault(("agent",), f"is no configured agent: {owner}", hint, "reference")
 
 
 def agent_faults(upstreams: Sequence[str], servers: Sequence[Any]) -> Iterator[Fault]:

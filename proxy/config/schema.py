@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from proxy.config.foreign import APPLICATION, IGNORED, SECTIONS, SPELLINGS, TOOL_FILTERS, WRAPPED
 from proxy.config.model import Config
+from proxy.config.pinning import PinMode
 from proxy.config.rules import TRANSPORTS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +28,8 @@ def file_schema() -> dict[str, Any]:
     _widen_upstream(parts["UpstreamConfig"])
     parts["Transport"]["enum"] = sorted({*TRANSPORTS, *parts["Transport"]["enum"], "streamableHttp"})
     parts["Filter"] = {"anyOf": [parts["Filter"], _TEXTS]}
+    parts["AuthConfig"] = {"anyOf": [parts["AuthConfig"], {"const": "oauth"}]}
+    parts["PinMode"] = {**parts["PinMode"], "type": ["string", "boolean"], "enum": [*PinMode, False]}
     parts["Servers"] = _widen_top(schema)
     return {**schema, "$schema": DIALECT, "title": "Manifold configuration", "$defs": parts}
 

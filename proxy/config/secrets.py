@@ -1,11 +1,15 @@
 """A configuration fit for showing: every secret is masked. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from proxy.config.model import Config
+from pydantic import BaseModel, Secret, SecretStr
+
+from proxy.config.model import Config, UpstreamConfig
+from proxy.masking import sounds_secret, telling
 
 MASK: Final = "**********"
 _SECRET_OPTION: Final = re.compile(
@@ -56,3 +60,65 @@ def masked_args(args: Sequence[str]) -> list[str]:
             shown.append(masked_url(arg) if "://" in arg and ("@" in arg or "?" in arg) else arg)
         hide = not equals and bool(_SECRET_OPTION.fullmatch(arg))
     return shown
+
+
+def secrets_of(part: BaseModel) -> Iterator[str]:
+    """Every secret in a part of the configuration, for ``masking.learn``.
+
+    Values of ``env``, ``headers`` and the like count unless their names sound harmless and they say something to people
+    (words, numbers, paths). Of URLs the passwords and what sounds secret in their query; of arguments what follows or
+    carries an option which sounds secret.
+    """
+    for name in type(part).model_fields:
+        yield from _secrets_in(getattr(part, name), name)
+    if isinstance(part, UpstreamConfig):
+        for url in part.endpoints:
+            yield from _secrets_in_url(url)
+        yield from _secrets_in_args(part.args)
+
+
+def _secrets_in(value: Any, name: str, *, free: bool = False) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value()
+        if not free or sounds_secret(name) or not telling(text):
+            yield text
+    elif isinstance(value, Secret):
+        yield from (text for text in _texts(value.get_secret_value()) if not telling(text))
+    elif isinstance(value, BaseModel):
+        yield from secrets_of(value)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _secrets_in(each, str(key), free=True)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _secrets_in(each, name, free=free)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
+
+
+def _secrets_in_url(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    if parts.password:
+        yield parts.password
+        yield unquote(parts.password)
+    for name, value in parse_qsl(parts.query):
+        if name.lower() == "key" or sounds_secret(name):
+            yield value
+
+
+def _secrets_in_args(args: Sequence[str]) -> Iterator[str]:
+    for arg, following in pairwise((*args, "")):
+        name, equals, value = arg.partition("=")
+        if equals and (_SECRET_OPTION.fullmatch(name) or _SECRET_PAIR.fullmatch(name)):
+            yield value
+        elif not equals and _SECRET_OPTION.fullmatch(arg) and not following.startswith("-"):
+            yield following
+        elif "://" in arg:
+            yield from _secrets_in_url(arg)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr
 
 from proxy.config.base import Model
-from proxy.config.units import Size, Whole
-from proxy.config.values import MIB, LogFormat, LogLevel, UrlPath
+from proxy.config.units import Duration, Size, Whole
+from proxy.config.values import MIB, Access, LogFormat, LogLevel, UrlPath
 
 
 def _lower(value: Any) -> Any:
@@ -32,6 +32,10 @@ class ServerConfig(Model):
     """Origins of browsers that are accepted."""
     max_body: Size = 4 * MIB
     """The largest request body, in bytes."""
+    session_idle: Duration = 1800.0
+    """Seconds after which a client's session ends that has made no request and does not listen either."""
+    max_sessions: Whole = Field(default=10_000, ge=1, le=1_000_000)
+    """Downstream sessions over HTTP that may be open at once; for one more, those that were idle longest end."""
     state_dir: Path | None = None
     """Where last-known listings are kept; relative to the configuration file."""
     express: bool = True
@@ -39,7 +43,9 @@ class ServerConfig(Model):
     state_keys: tuple[SecretStr, ...] = ()
     """Secrets of at least 32 characters that seal what clients carry between rounds; replicas share them."""
     status: bool = False
-    """Whether /status.json answers clients on other machines too."""
+    """Whether /status.json and /metrics answer clients on other machines too."""
+    insecure: bool = False
+    """Whether to listen beyond this machine although nobody has to present a credential."""
     instructions: str | None = None
     """What Manifold tells a model about itself, instead of the collected instructions of its upstreams."""
 
@@ -51,3 +57,5 @@ class LogConfig(Model):
     """The least severe events that are logged."""
     format: Annotated[LogFormat, BeforeValidator(_lower)] = LogFormat.AUTO
     """How they are written."""
+    access: Annotated[Access, BeforeValidator(_lower)] = Access.ERRORS
+    """Calls that get an event `call.done`: none, those that failed, these and every hundredth, or all."""

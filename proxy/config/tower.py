@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from proxy.config.base import Model
-from proxy.config.units import Duration, Whole, number
+from proxy.config.units import Duration, Size, Whole, number
 
 Share = Annotated[float, BeforeValidator(number), Field(gt=0, le=1)]
 """A part of one."""
@@ -108,6 +108,8 @@ class TowerConfig(Model):
     """When an upstream that keeps failing is left alone."""
     degraded: DegradedConfig = DegradedConfig()
     """When an upstream that fails often is shown as degraded or in error."""
+    max_result: Size | None = None
+    """The largest result that is passed on, in bytes; by default whatever fits into a message (`max_message`)."""
     cache: CacheConfig | None = None
     """How results of reads are remembered; by default not at all."""
     coalesce: bool = False

@@ -6,6 +6,8 @@ from typing import Any, Self
 from pydantic import Field, SecretStr, model_validator
 
 from proxy.config.base import validated
+from proxy.config.outbound import AuthConfig, Credentials, outbound_faults
+from proxy.config.pinning import PinChoice
 from proxy.config.rules import transport_of, upstream_faults
 from proxy.config.tower import TowerConfig
 from proxy.config.units import Duration, DurationOrZero, Size
@@ -38,6 +40,12 @@ class UpstreamConfig(TowerConfig):
     """Several addresses of one remote server, instead of url."""
     headers: Mapping[str, SecretStr] = Field(default_factory=dict)
     """HTTP headers for a remote server."""
+    auth: AuthConfig | None = None
+    """How Manifold proves itself to a remote server; by default only with headers."""
+    credentials: Credentials = Credentials()
+    """What single agents and principals show to a remote server instead."""
+    forward_headers: tuple[str, ...] = ()
+    """Names of headers of clients' requests that are passed on to a remote server; by default none."""
     start_timeout: Duration = 60.0
     """The longest the server may take to start and answer for the first time, in seconds."""
     grace: DurationOrZero | None = None
@@ -50,6 +58,8 @@ class UpstreamConfig(TowerConfig):
     """Idle time after which the server is stopped until it is needed, in seconds; by default never."""
     lazy: bool = False
     """Whether it is started only when it is needed."""
+    agent: str | None = None
+    """The only agent that sees it; other agents and the store do not. By default everybody may."""
     session: Scope = Scope.SHARED
     """Who shares one session with it."""
     era: EraChoice = EraChoice.AUTO
@@ -62,6 +72,8 @@ class UpstreamConfig(TowerConfig):
     """Which of its resources exist, by URI."""
     prompts: Filter = Filter()
     """Which of its prompts exist, by their own names."""
+    pin: PinChoice | None = None
+    """What becomes of its definitions that differ from the pinned ones; by default what pinning says."""
     max_message: Size = 64 * MIB
     """The largest message taken from it, in bytes."""
     stop_timeout: Duration = 2.0
@@ -85,4 +97,4 @@ class UpstreamConfig(TowerConfig):
         if not isinstance(data, Mapping):
             return handler(data)
         typed = {**data, "type": transport_of(data)}
-        return validated(cls.__name__, lambda: handler(typed), upstream_faults(data))
+        return validated(cls.__name__, lambda: handler(typed), (*upstream_faults(data), *outbound_faults(data)))

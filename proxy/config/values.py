@@ -62,6 +62,15 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Access(StrEnum):
+    """Which calls get an event of their own in the log."""
+
+    OFF = "off"
+    ERRORS = "errors"
+    SAMPLED = "sampled"
+    ALL = "all"
+
+
 def refuse_when(fault: Callable[[str], str], hint: str) -> AfterValidator:
     """A check of a text: ``fault`` says what is wrong with it, ``hint`` what to do."""
 

@@ -4,18 +4,17 @@ import argparse
 import gc
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from proxy.config.discover import candidates, discover
 from proxy.front.bridge import Bridge
+from proxy.front.credential import TOKEN, NoToken, authorization
 from proxy.front.place import Place
 from proxy.front.start import Finder, Unavailable
 from proxy.front.uplink import Find, Uplink
 from proxy.front.wording import say
-
-TOKEN: str = "MCP_MANIFOLD_TOKEN"  # noqa: S105 - the name of a variable
 
 _HELP = """\
 Connect a client that speaks over standard input and output to a Manifold which serves over HTTP. Without --url it is
@@ -28,10 +27,10 @@ def main(arguments: Sequence[str]) -> int:
     gc.enable()
     chosen = _parser().parse_args(arguments)
     try:
-        headers = _headers(chosen.header, os.environ)
+        headers = authorization(chosen.token_file, os.environ) | _headers(chosen.header)
         uplink = Uplink(_find(chosen), chosen.agent, headers)
         uplink.open()
-    except Unavailable as error:
+    except (Unavailable, NoToken) as error:
         say(str(error))
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         "--header", action="append", default=[], metavar="NAME: VALUE", help="an HTTP header; may be given again"
     )
     parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help=f"where the token is; by default it is in {TOKEN}"
+    )
+    parser.add_argument(
         "--idle-exit", metavar="TIME", help="what is started here ends after this time without a request"
     )
     return parser
@@ -76,8 +78,8 @@ def _find(chosen: argparse.Namespace) -> Find:
     return lambda start: finder.started() if start else finder.running()
 
 
-def _headers(given: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:
-    found = {"Authorization": f"Bearer {env[TOKEN]}"} if env.get(TOKEN) else {}
+def _headers(given: Sequence[str]) -> dict[str, str]:
+    found = {}
     for one in given:
         name, colon, value = one.partition(":")
         if not colon or not name.strip():

@@ -97,6 +97,17 @@ class Memory:
             raise
 
 
+def forget(env: Mapping[str, str] | None = None) -> None:
+    """Forget all answers: they may show what must not be shown any more.
+
+    Args:
+        env: the environment; by default that of this process.
+    """
+    for path in (state_root(os.environ if env is None else env) / "introductions").glob("*.json"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def fingerprint(files: Iterable[str], env: Mapping[str, str]) -> str:
     """A digest of files, of the environment variables that they name, and of Manifold's version.
 

@@ -4,8 +4,11 @@ import json
 import sys
 from typing import Any, Final
 
+from proxy.front.credential import HINT
+
 _SHOWN: Final = 300
 _ERRORS_FROM: Final = 400
+_UNAUTHORIZED: Final = 401
 
 
 def failure(number: Any, message: str, code: int = -32603) -> bytes:
@@ -31,6 +34,8 @@ def answer_of(number: Any, method: str, status: int, body: bytes) -> bytes:
         found = None
     if isinstance(found, dict) and isinstance(found.get("error"), dict):
         return json.dumps({**found, "id": number}, ensure_ascii=False).encode()
+    if status == _UNAUTHORIZED:
+        return failure(number, f"This Manifold asks for a credential, and took none: {HINT}")
     return failure(number, f"Manifold answered {method} with HTTP {status}: {words_of(body)}")
 
 

@@ -7,6 +7,7 @@ not plainly right falls through, and the SDK says what is wrong with it.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from proxy.gateway.downstream import Who
 from proxy.gateway.tasks import declares_tasks
 from proxy.model import (
     META_CLIENT_CAPABILITIES,
@@ -31,7 +32,7 @@ _NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read
 _CAPABILITIES: Final = frozenset({"elicitation", "sampling", "roots", "experimental", "extensions"})
 
 
-def modern_caller(headers: Mapping[bytes, bytes], method: str, params: Params, agent: str | None) -> Caller | None:
+def modern_caller(headers: Mapping[bytes, bytes], method: str, params: Params, who: Who) -> Caller | None:
     """Who asks, when everything about the request is plainly in order; None otherwise."""
     meta = params.get("_meta")
     if not isinstance(meta, dict) or not _headers_agree(headers, method, params, meta):
@@ -47,7 +48,8 @@ def modern_caller(headers: Mapping[bytes, bytes], method: str, params: Params, a
         capabilities=capabilities,
         told=canonical(capabilities) if capabilities else "{}",
         client_info=info,
-        agent=agent,
+        agent=who.agent,
+        principal=who.principal,
         log_level=level,
     )
 

@@ -10,12 +10,14 @@ from mcp.shared.exceptions import MCPError
 
 from proxy.bridge.convert import Crossing, error_for
 from proxy.bridge.failed import describe, details
-from proxy.errors import ManifoldError, Rejected
+from proxy.errors import INVALID_PARAMS, ManifoldError, Rejected
 from proxy.router import Request, Routed
 
 
-def wire_error(error: ManifoldError) -> MCPError:
-    """The JSON-RPC error for a failure."""
+def wire_error(error: ManifoldError | RecursionError) -> MCPError:
+    """The JSON-RPC error for a failure; for JSON that is nested too deeply as well, wherever that shows."""
+    if isinstance(error, RecursionError):
+        return MCPError(code=INVALID_PARAMS, message="the message is nested too deeply")
     if isinstance(error, Rejected):
         return MCPError(code=error.jsonrpc, message=error.message, data=error.data)
     return MCPError(code=error.jsonrpc, message=describe(error), data=details(error))

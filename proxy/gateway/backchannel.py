@@ -59,6 +59,9 @@ class RequestBackchannel:
             await self._channel.notify(method, self._mapped(method, params))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             log.debug("downstream.notify.dropped", method=method)
+        except (ValueError, RecursionError) as error:
+            # The SDK cannot write it: nested too deeply, say. The upstream's call goes on without it.
+            log.warning("downstream.notify.unwritable", method=method, upstream=self.upstream, reason=str(error)[:200])
 
     def _mapped(self, method: str, params: Params | None) -> Params | None:
         return params if self.view is None else rewrite.incoming(self.view, self.upstream, method, params)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.errors import INVALID_REQUEST
 from proxy.gateway.intake import SESSION, again, body_of
+from proxy.gateway.replying import WHOLE
 from proxy.wire import envelope, sse
 
 REVISION: Final = "2025-03-26"
@@ -73,13 +74,14 @@ def taken_apart(body: bytes) -> list[bytes]:
         return []
     try:
         return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return []
 
 
 def _alone(scope: Scope, message: bytes) -> MutableMapping[str, Any]:
     headers = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
-    return {**scope, "headers": [*headers, (b"content-length", str(len(message)).encode())]}
+    # The answer to one message is a part of the response only: it must not go past ``_Part``.
+    return {**scope, WHOLE: None, "headers": [*headers, (b"content-length", str(len(message)).encode())]}
 
 
 class _Joined:

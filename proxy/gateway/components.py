@@ -19,7 +19,7 @@ from pydantic import AnyUrl, PrivateAttr, TypeAdapter
 from proxy.agents import rewrite
 from proxy.bridge.convert import Crossing, result_for
 from proxy.bridge.failed import describe, failed_call
-from proxy.errors import ManifoldError, Rejected, UpstreamError
+from proxy.errors import InvalidArguments, ManifoldError, Rejected, UpstreamError
 from proxy.model import Caller, Era, Params
 from proxy.router import Request
 from proxy.runtime import Runtime
@@ -75,7 +75,7 @@ class RelayedTool(Tool):
             result = await self._target.request("tools/call", {"name": self.name, "arguments": arguments})
         except Rejected:
             raise
-        except UpstreamError as error:
+        except (UpstreamError, InvalidArguments) as error:
             result = failed_call(error)
         structured = result.get("structuredContent")
         return ToolResult(

@@ -1,43 +1,57 @@
 """Who is asking: what the gateway knows of the downstream behind a request."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
+from msgspec.structs import replace
 
 from proxy.gateway import seams
-from proxy.gateway.paths import AGENT_KEY
-from proxy.model import META_LOG_LEVEL, Caller, Era
+from proxy.gateway.paths import AGENT_KEY, PRINCIPAL_KEY
+from proxy.model import ANONYMOUS, META_LOG_LEVEL, Caller, Era, Principal
 from proxy.upstream.pool import canonical
 
 _STATE: Final = "manifold.caller"
 _numbers = count(1)
 
 
-def agent_of(ctx: ServerRequestContext[Any, Any], default: str | None) -> str | None:
-    """The agent that the request's URL names; ``default`` where there is no URL (stdio) or it names none."""
+class Who(NamedTuple):
+    """Whom a request is from."""
+
+    agent: str | None
+    """All agents that apply, joined."""
+    principal: Principal = ANONYMOUS
+
+
+def who_in(scope: Mapping[str, Any], default: str | None = None) -> Who:
+    """Whom an HTTP request is from; ``default`` is the agent of an app that was not told of agents."""
+    return Who(scope.get(AGENT_KEY, default), scope.get(PRINCIPAL_KEY, ANONYMOUS))
+
+
+def who_of(ctx: ServerRequestContext[Any, Any], default: str | None) -> Who:
+    """Whom a request is from; on stdio, where nobody proves anything, ``default`` is the agent."""
     scope = getattr(ctx.request, "scope", None)
-    if scope is None:
-        return default
-    agent: str | None = scope.get(AGENT_KEY, default)
-    return agent
+    return Who(default) if scope is None else who_in(scope, default)
 
 
-def caller_of(ctx: ServerRequestContext[Any, Any], agent: str | None) -> Caller:
+def caller_of(ctx: ServerRequestContext[Any, Any], who: Who) -> Caller:
     """Describe the downstream of a request to the router."""
     level = _log_level(ctx.params) if Era.of(ctx.protocol_version) is Era.MODERN else None
-    return caller_on(seams.connection(ctx), agent, level)
+    return caller_on(seams.connection(ctx), who, level)
 
 
-def caller_on(connection: Connection, agent: str | None, log_level: str | None = None) -> Caller:
+def caller_on(connection: Connection, who: Who, log_level: str | None = None) -> Caller:
     """Describe the downstream of a connection: made once per handshake connection, once per modern request."""
     known = connection.state.get(_STATE)
     version = connection.protocol_version
-    if isinstance(known, Caller) and known.agent == agent and known.version == version:
-        return known
+    if isinstance(known, Caller) and known.version == version and known.agent == who.agent:
+        if known.principal == who.principal:
+            return known
+        if known.principal.id == who.principal.id:  # a new token of the same user
+            known = connection.state[_STATE] = replace(known, principal=who.principal)
+            return known
     era = Era.of(version)
     capabilities = seams.capabilities(connection)
     caller = Caller(
@@ -46,7 +60,8 @@ def caller_on(connection: Connection, agent: str | None, log_level: str | None =
         capabilities=capabilities,
         told=canonical(capabilities),
         client_info=seams.client_info(connection),
-        agent=agent,
+        agent=who.agent,
+        principal=who.principal,
         session=f"d{next(_numbers)}" if era is Era.HANDSHAKE else None,
         log_level=log_level,
     )
@@ -55,14 +70,14 @@ def caller_on(connection: Connection, agent: str | None, log_level: str | None =
     return caller
 
 
-def first_caller(ctx: ServerRequestContext[Any, Any], agent: str | None) -> Caller | None:
+def first_caller(ctx: ServerRequestContext[Any, Any], who: Who) -> Caller | None:
     """Who opens a connection, from its very first request; None if that does not tell (a ping before the handshake)."""
     if Era.of(ctx.protocol_version) is Era.MODERN:
-        return caller_of(ctx, agent)
+        return caller_of(ctx, who)
     declared = (ctx.params or {}).get("capabilities")
     if ctx.method != "initialize" or not isinstance(declared, Mapping):
         return None
-    return Caller(capabilities=declared, told=canonical(declared), agent=agent)
+    return Caller(capabilities=declared, told=canonical(declared), agent=who.agent)
 
 
 def set_log_level(ctx: ServerRequestContext[Any, Any], caller: Caller, level: str) -> None:

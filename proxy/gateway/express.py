@@ -17,28 +17,28 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.bridge.failed import failed_call
-from proxy.errors import ManifoldError, Rejected, UpstreamError
+from proxy.errors import InvalidArguments, ManifoldError, Rejected, UpstreamError
 from proxy.gateway import seams
 from proxy.gateway.admission import VERSION, modern_caller
 from proxy.gateway.answers import refusal, wire_error
-from proxy.gateway.downstream import caller_on
+from proxy.gateway.downstream import Who, caller_on, who_in
 from proxy.gateway.finish import Finish
 from proxy.gateway.intake import SESSION, again, body_of, headers_of
 from proxy.gateway.joining import Joint
 from proxy.gateway.lane import Lane
+from proxy.gateway.leaving import unless_left
 from proxy.gateway.lists import Lists
-from proxy.gateway.paths import AGENT_KEY
 from proxy.gateway.relay import input_schema
+from proxy.gateway.replying import Whole, way_of
 from proxy.gateway.resume import history_of
-from proxy.model import HANDSHAKE_VERSIONS, Caller, Era, Json, Params
+from proxy.gateway.shortcut import Vouched
+from proxy.model import HANDSHAKE_VERSIONS, Caller, Era, Json, Params, owner_of
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
 from proxy.wire import envelope
+from proxy.wire.depth import too_deep
 
 log = structlog.get_logger(__name__)
-
-WATCH_AFTER: Final = 0.05
-"""Seconds after which a call that still runs is watched for a downstream that went away; most are over by then."""
 
 STREAM_AFTER: Final = 0.1
 """Seconds after which the answer to a handshake request becomes a stream that can be resumed, if it is not one yet."""
@@ -47,14 +47,19 @@ _STATUS: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 40
 """HTTP status by error code, modern era (spec 2026-07-28, transports)."""
 
 
+_Rest = tuple[Who, Receive, Send, Whole | None]
+
+
 class _Open:
     """A handshake session that the lane may serve."""
 
-    __slots__ = ("connection", "given_up", "questions", "running", "session_id")
+    __slots__ = ("connection", "given_up", "headers", "owner", "questions", "running", "session_id")
 
-    def __init__(self, connection: Connection, session_id: str) -> None:
+    def __init__(self, connection: Connection, session_id: str, owner: str) -> None:
         self.connection = connection
+        self.owner = owner
         self.session_id = session_id
+        self.headers = ((SESSION, session_id.encode()),)
         self.running: dict[object, asyncio.Task[Any]] = {}
         self.given_up: set[object] = set()
         self.questions: dict[str, asyncio.Future[envelope.Message]] = {}
@@ -76,15 +81,17 @@ class ExpressLane:
         self._finish = finish
         self._path = path
         self._lists = Lists(runtime, finish)
+        self.vouched = Vouched()
+        """What came through the guards before this lane: it may come by the short way, too."""
         self._open: dict[str, _Open] = {}
         self._numbers = count(1)
         self.transports: Callable[[], Mapping[str, Any]] = dict
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection, owner: str) -> None:
         """A handshake session was opened; the lane serves it until it closes."""
         session_id = connection.session_id
         if session_id is not None:
-            self._open[session_id] = _Open(connection, session_id)
+            self._open[session_id] = _Open(connection, session_id, owner)
             connection.exit_stack.callback(self._open.pop, session_id, None)
 
     def over(self, app: ASGIApp) -> ASGIApp:
@@ -96,28 +103,32 @@ class ExpressLane:
             if headers is None:
                 await app(scope, receive, send)
                 return
+            self.vouched.note(scope, headers)
             body = await body_of(receive)
-            if body is None or not await self._serve(scope, headers, body, (receive, send)):
+            if body is None or not await self.serve(scope, headers, body, (receive, send)):
                 await app(scope, again(body, receive), send)
 
         return serve
 
-    async def _serve(
+    async def serve(
         self, scope: Scope, headers: Mapping[bytes, bytes], body: bytes, channel: tuple[Receive, Send]
     ) -> bool:
+        """Serve a request completely, or say that it was not touched. Whoever calls this has guarded the door."""
+        if too_deep(body):
+            return False
         try:
             message = envelope.decode(body)
             params = message.decoded_params() or {}
         except envelope.Malformed:
             return False
-        agent = scope.get(AGENT_KEY)
+        who = who_in(scope)
         if headers.get(VERSION, b"").startswith(b"2026"):
-            return await self._modern(headers, message, params, (agent, *channel))
-        session = self._session(headers)
+            return await self._modern(headers, message, params, (who, *channel, way_of(scope)))
+        session = self._session(headers, owner_of(*who))
         if session is None:
             return False
         if message.kind is envelope.Kind.REQUEST:
-            return await self._handshake(session, message, params, (agent, *channel))
+            return await self._handshake(session, message, params, (who, *channel, way_of(scope)))
         return await self._other(session, message, params, channel[1])
 
     # -- the two eras --------------------------------------------------------------------------------------------------
@@ -127,34 +138,34 @@ class ExpressLane:
         headers: Mapping[bytes, bytes],
         message: envelope.Message,
         params: Params,
-        rest: tuple[str | None, Receive, Send],
+        rest: _Rest,
     ) -> bool:
-        agent, receive, send = rest
+        who, receive, send, whole = rest
         method = str(message.method)
         if message.kind is not envelope.Kind.REQUEST or not _hot(method):
             return False
-        caller = modern_caller(headers, method, params, agent)
+        caller = modern_caller(headers, method, params, who)
         if caller is None:
             return False
-        if method == "tools/call" and self._annotated(agent, params):
+        if method == "tools/call" and self._annotated(who.agent, params):
             return False  # the SDK compares arguments with ``Mcp-Param`` headers
         lane = Lane(send, caller, (), params)
-        await self._watched(receive, self._answer(lane, caller, message, params))
+        lane.whole = whole
+        await unless_left(receive, self._answer(lane, caller, message, params))
         return True
 
     def _annotated(self, agent: str | None, params: Params) -> bool:
         schema = input_schema(self._runtime.view(agent), str(params.get("name")))
         return schema is not None and self._runtime.router.param_map(schema) is not None
 
-    async def _handshake(
-        self, session: _Open, message: envelope.Message, params: Params, rest: tuple[str | None, Receive, Send]
-    ) -> bool:
-        agent, _, send = rest
+    async def _handshake(self, session: _Open, message: envelope.Message, params: Params, rest: _Rest) -> bool:
+        who, _, send, whole = rest
         method = str(message.method)
         if not (_hot(method) or method == "ping") or message.id in session.running:
             return False
-        caller = caller_on(session.connection, agent)
-        lane = Lane(send, caller, ((SESSION, session.session_id.encode()),), params)
+        caller = caller_on(session.connection, who)
+        lane = Lane(send, caller, session.headers, params)
+        lane.whole = whole
         lane.asking = lambda asked, about: self._question(session, lane, asked, about)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI app runs in a task
@@ -173,6 +184,7 @@ class ExpressLane:
         finally:
             if timer is not None:
                 timer.cancel()
+            lane.asking = None  # it holds on to the lane: without this the garbage collector had to find out
             del session.running[message.id]
             session.given_up.discard(message.id)
             seams.keep_awake(transport)
@@ -195,10 +207,10 @@ class ExpressLane:
         await send({"type": "http.response.body", "body": b""})
         return True
 
-    def _session(self, headers: Mapping[bytes, bytes]) -> _Open | None:
+    def _session(self, headers: Mapping[bytes, bytes], owner: str) -> _Open | None:
         session = self._open.get(headers.get(SESSION, b"").decode("latin-1"))
         version = headers.get(VERSION)
-        if session is None or not session.connection.initialize_accepted:
+        if session is None or session.owner != owner or not session.connection.initialize_accepted:
             return None
         if version is not None and version.decode("latin-1") not in HANDSHAKE_VERSIONS:
             return None
@@ -207,29 +219,29 @@ class ExpressLane:
     # -- answers -------------------------------------------------------------------------------------------------------
 
     async def _answer(self, lane: Lane, caller: Caller, message: envelope.Message, params: Params) -> None:
-        method, number, status = str(message.method), _number(message), 200
+        number, status = _number(message), 200
         try:
-            result = await self._result(lane, caller, method, params)
+            result = await self._result(lane, caller, message, params)
             frame = envelope.response(number, msgspec.Raw(result))
-        except (MCPError, ManifoldError) as error:
+        except (MCPError, ManifoldError, RecursionError) as error:
             fault = (error if isinstance(error, MCPError) else wire_error(error)).error
             frame = envelope.error(number, fault.code, fault.message, fault.data)
             status = _STATUS.get(fault.code, 200) if caller.era is Era.MODERN else 200
         await lane.finish(frame, status)
 
-    async def _result(self, lane: Lane, caller: Caller, method: str, params: Params) -> bytes:
-        if method == "ping":
+    async def _result(self, lane: Lane, caller: Caller, message: envelope.Message, params: Params) -> bytes:
+        if (method := str(message.method)) == "ping":
             return b"{}"
         if method in self._lists:
             return await self._lists.encoded(caller, method, params)
-        request = Request(method, params, caller, lane)
+        request = Request(method, params, caller, lane, _number(message))
         routed = await self._runtime.router.route(request)
         lane.view, lane.upstream = routed.view, routed.route.upstream
         try:
             reply = await self._joint.send(request, routed, lane)
         except Rejected as error:
             raise refusal(request, routed, error) from error
-        except UpstreamError as error:
+        except (UpstreamError, InvalidArguments) as error:
             if method != "tools/call":
                 raise
             failed = failed_call(error, safe=routed.call.safe)
@@ -248,48 +260,6 @@ class ExpressLane:
             fault = message.fault
             raise Rejected(fault.code, fault.message, fault.data)
         return msgspec.json.decode(message.result)
-
-    async def _watched(self, receive: Receive, answering: Any) -> None:
-        """Answer, and give up when the downstream has gone: closing the response cancels, in the modern era."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - an ASGI app runs in a task
-        watch = _Watch(receive, task)
-        timer = asyncio.get_running_loop().call_later(WATCH_AFTER, watch.start)
-        try:
-            await answering
-        except asyncio.CancelledError:
-            if not watch.gone:
-                raise
-            task.uncancel()
-        finally:
-            timer.cancel()
-            watch.stop()
-
-
-class _Watch:
-    """Waits for a disconnect beside a call that takes long."""
-
-    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
-        self._receive = receive
-        self._task = task
-        self._waiter: asyncio.Task[None] | None = None
-        self.gone = False
-
-    def start(self) -> None:
-        """Begin to wait."""
-        # Owned by the call beside which it waits: ``stop`` is in its finally, so it cannot outlive it.
-        self._waiter = asyncio.get_running_loop().create_task(self._wait())
-
-    def stop(self) -> None:
-        """Wait no longer."""
-        if self._waiter is not None:
-            self._waiter.cancel()
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        self._task.cancel()
 
 
 def _number(message: envelope.Message) -> int | str | float | None:

@@ -9,14 +9,17 @@ from proxy.gateway.admission import METHOD, NAME, PARAM_PREFIX, VERSION
 
 SESSION: Final = b"mcp-session-id"
 
-_ROUTING: Final = frozenset({VERSION, METHOD, NAME, SESSION})
+_ONCE: Final = frozenset(
+    {VERSION, METHOD, NAME, SESSION, b"host", b"origin", b"authorization", b"content-length", b"content-type"}
+)
+"""Headers that decide something: twice the same name could mean one thing to us and another to somebody else."""
 
 
 def headers_of(scope: Scope) -> Mapping[bytes, bytes] | None:
     """The headers by name; None if the lane should not touch the request."""
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if (name in found and name in _ROUTING) or name.startswith(PARAM_PREFIX):
+        if (name in found and name in _ONCE) or name.startswith(PARAM_PREFIX):
             return None
         found[name] = value
     accept = found.get(b"accept", b"")

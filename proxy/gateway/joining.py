@@ -1,7 +1,8 @@
 """Joining a downstream's request to its upstream, whatever the eras: straight through, suspended, or driven."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from proxy.bridge.drive import asks, drive, may_ask
 from proxy.bridge.suspend import Asked, Claim, Suspender, url_requests
@@ -28,12 +29,23 @@ class Joint:
         Raises:
             ManifoldError: as the tower does.
         """
+        if routed.fault is not None:
+            raise routed.fault
         if request.caller.era is Era.HANDSHAKE:
             return await self._handshake(request, routed, back)
         return await self._modern(request, routed, back)
 
     async def _handshake(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
+        reply = await self._runtime.router.send(routed)
+        if not may_ask(reply):
+            return reply
+        first: Reply | None = reply
+
         async def send(params: Params) -> Reply:
+            nonlocal first
+            if first is not None:
+                known, first = first, None
+                return known
             return await self._runtime.router.send(replace(routed, call=replace(routed.call, params=params)))
 
         return await drive(
@@ -101,7 +113,7 @@ class Joint:
 
 
 def _claim(request: Request) -> Claim:
-    return Claim(request.caller.agent or "", digest_of(request.method, request.params))
+    return Claim(request.caller.owner, digest_of(request.method, request.params))
 
 
 def _with_state(params: Params, state: State | None) -> Params:

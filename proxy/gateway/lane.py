@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import anyio.lowlevel
 import structlog
 from starlette.types import Send
 
@@ -16,6 +17,7 @@ from proxy.agents.view import View
 from proxy.bridge.questions import check_permitted
 from proxy.errors import METHOD_NOT_FOUND, Rejected
 from proxy.gateway.backchannel import LOG, wants_log
+from proxy.gateway.replying import Whole
 from proxy.gateway.resume import History
 from proxy.model import Caller, Era, Json, Params
 from proxy.wire import envelope, sse
@@ -25,11 +27,15 @@ log = structlog.get_logger(__name__)
 Header = tuple[bytes, bytes]
 
 JSON_TYPE: Final[Header] = (b"content-type", b"application/json")
+_JSON_LINE: Final = b"content-type: application/json\r\n"
 _STREAM: Final[tuple[Header, ...]] = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+
+_PIECE: Final = 1 << 18
+"""Bytes that are written at once."""
 
 CANCELLED: Final = -32800
 """The code by which a cancelled handshake request ends: an HTTP response of that era cannot end without an answer."""
@@ -60,6 +66,7 @@ class Lane:
         "history",
         "upstream",
         "view",
+        "whole",
     )
 
     def __init__(self, send: Send, caller: Caller, headers: tuple[Header, ...], params: Params) -> None:
@@ -79,6 +86,8 @@ class Lane:
         """Keeps what is streamed, where the downstream may come back for it."""
         self.view: View | None = None
         self.upstream = ""
+        self.whole: Whole | None = None
+        """Sends a complete answer at once, where the server can."""
 
     @property
     def progress_token(self) -> str | int | None:
@@ -134,21 +143,42 @@ class Lane:
             await self._write(self.history.opening())
 
     async def _write(self, body: bytes) -> None:
+        if len(body) > _PIECE:
+            body = await self._write_pieces(body)
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _write_pieces(self, body: bytes) -> bytes:
+        """Write a large body but for its last piece, which is returned. In between others run, and the client reads."""
+        last = (len(body) - 1) // _PIECE * _PIECE
+        for start in range(0, last, _PIECE):
+            piece = body[start : start + _PIECE]
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            await anyio.lowlevel.checkpoint()
+        return body[last:]
 
     async def finish(self, frame: bytes, status: int = 200) -> None:
         """Write the answer and end the response."""
         self._finished = True
+        self.asking = None  # it knows us: a cycle, which only the garbage collector would find
         if self._opening is not None:
             await self._opening
         if self._streaming:
             await self.event(frame, last=True)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             return
+        if self.whole is not None and self.whole(status, self._lines(), frame):
+            return
         length = (b"content-length", str(len(frame)).encode())
         headers = [JSON_TYPE, length, *self._headers]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        if len(frame) > _PIECE:
+            frame = await self._write_pieces(frame)
         await self._send({"type": "http.response.body", "body": frame, "more_body": False})
+
+    def _lines(self) -> bytes:
+        if not self._headers:
+            return _JSON_LINE
+        return _JSON_LINE + b"".join([b"%b: %b\r\n" % header for header in self._headers])
 
     async def give_up(self, number: str | float | None) -> None:
         """End the response to a request that the downstream has cancelled, as the SDK does, if it has not ended yet."""

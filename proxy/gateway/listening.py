@@ -11,6 +11,7 @@ from mcp.server.context import ServerRequestContext
 from proxy.errors import ManifoldError
 from proxy.gateway import seams
 from proxy.gateway.events import Audience, Listener, Send
+from proxy.gateway.places import Places
 from proxy.gateway.subscriptions import Subscriptions
 from proxy.gateway.tasks import Tasks
 from proxy.model import META_SUBSCRIPTION_ID, Caller, Params
@@ -27,6 +28,8 @@ _FLAGS: Final = {
 }
 """What a listen request may ask for, and the notification that it gets."""
 
+MAX_STREAMS: Final = 1024
+"""Streams that may be open at once."""
 MAX_URIS: Final = 1000
 """Resources that one stream may subscribe to."""
 
@@ -39,6 +42,7 @@ class Listening:
         self._tasks = tasks
         self._audience = audience
         self._subscriptions = subscriptions
+        self._places = Places(MAX_STREAMS, "listen streams")
 
     async def serve(self, ctx: ServerRequestContext[Any, Any], caller: Caller, wanted: Mapping[str, Any]) -> None:
         """Acknowledge what can be honoured, deliver exactly that, until the downstream closes the stream."""
@@ -50,6 +54,7 @@ class Listening:
 
         flags = [flag for flag in _FLAGS if wanted.get(flag) is True]
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._places.one())
             honoured: dict[str, Any] = dict.fromkeys(flags, True)
             gate = _Gate(send)
             if uris := await self._subscribe(stack, caller, wanted.get("resourceSubscriptions"), gate):
@@ -70,8 +75,8 @@ class Listening:
             await self._runtime.ready(caller.agent)
         for uri in wanted[:MAX_URIS] if isinstance(wanted, list) else ():
             try:
-                route = self._runtime.view(caller.agent).resource(uri)
-                made = await self._subscriptions.add(route, lambda: self._runtime.view(caller.agent), send)
+                route = self._runtime.router.seen_by(caller).resource(uri)
+                made = await self._subscriptions.add(route, lambda: self._runtime.router.seen_by(caller), send)
             except (ManifoldError, TypeError) as error:
                 log.info("downstream.listen.refused", uri=str(uri)[:200], reason=str(error))
                 continue

@@ -31,7 +31,7 @@ class Lists:
     def __init__(self, runtime: Runtime, finish: Finish) -> None:
         self._runtime = runtime
         self._finish = finish
-        self._encoded: WeakKeyDictionary[View, dict[tuple[str, str], bytes]] = WeakKeyDictionary()
+        self._encoded: WeakKeyDictionary[View, dict[tuple[str, str, bool], bytes]] = WeakKeyDictionary()
 
     def __contains__(self, method: str) -> bool:
         return method in self.METHODS
@@ -52,7 +52,7 @@ class Lists:
         """
         view = await self._view(caller, params)
         known = self._encoded.setdefault(view, {})
-        key = (method, caller.version)
+        key = (method, caller.version, bool(caller.owner))
         if key not in known:
             known[key] = msgspec.json.encode(self._made(view, caller, method))
         return known[key]
@@ -61,8 +61,8 @@ class Lists:
         if params.get("cursor") is not None:
             # Everything fits on one page, so no cursor was ever given out (spec, pagination: invalid cursors).
             raise Rejected(INVALID_PARAMS, "Invalid cursor")
-        await self._runtime.ready(caller.agent)
-        return self._runtime.view(caller.agent)
+        await self._runtime.router.ready_for(caller)
+        return self._runtime.router.seen_by(caller)
 
     def _made(self, view: View, caller: Caller, method: str) -> dict[str, Any]:
         kind, key = self.METHODS[method]
@@ -77,5 +77,5 @@ def _hints(view: View, caller: Caller) -> dict[str, Any]:
     parts = list(view.listings.values())
     ttls = [part.ttl_ms for part in parts if part.ttl_ms is not None]
     whole = bool(ttls) and len(ttls) == len(parts)
-    shared = whole and caller.agent is None and not any(part.private for part in parts)
+    shared = whole and not caller.owner and not any(part.private for part in parts)
     return {"ttlMs": min(ttls) if whole else 0, "cacheScope": "public" if shared else "private"}

@@ -1,4 +1,7 @@
-"""Which agent an HTTP request is for: ``/agents/<name>/mcp`` is ``/mcp`` as that agent sees it."""
+"""Which agents an HTTP request is for: ``/agents/<name>/mcp`` is ``/mcp`` as that agent sees it.
+
+The agents of its credential and that of the command line apply as well: the intersection counts.
+"""
 
 from collections.abc import Callable, Container
 from contextvars import ContextVar
@@ -7,8 +10,14 @@ from typing import Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.agents.selection import joined
+from proxy.model import ANONYMOUS
+
 AGENT_KEY: Final = "manifold.agent"
-"""The key of the ASGI scope under which the agent's name travels."""
+"""The key of the ASGI scope under which the names of the agents travel, joined."""
+
+PRINCIPAL_KEY: Final = "manifold.principal"
+"""The key under which the principal travels."""
 
 PREFIX: Final = "/agents/"
 
@@ -42,33 +51,44 @@ def _padded(name: bytes, value: bytes) -> bool:
 
 
 class AgentPath:
-    """ASGI middleware: takes the agent off the path and puts it into the scope. An unknown agent is a 404.
+    """ASGI middleware: takes the agent off the path, and puts all that apply into the scope. An unknown one is a 404.
 
     Args:
         app: what serves the request then.
         known: the agents that there are.
-        default: the agent of a path that names none; None is the store.
+        flag: the agent that applies to everybody besides, by the command line.
+        sees: whether agents, joined, have anything in common.
     """
 
-    def __init__(self, app: ASGIApp, known: Callable[[], Container[str]], default: str | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        known: Callable[[], Container[str]],
+        flag: str | None = None,
+        sees: Callable[[str], bool] = lambda _agents: True,
+    ) -> None:
         self.app = app
         self._known = known
-        self._default = default
+        self._flag = flag
+        self._sees = sees
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request as the agent that its path names."""
+        """Serve one request as the agents that apply."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         name, path = split(scope["path"])
+        bound = scope.get(PRINCIPAL_KEY, ANONYMOUS).agents
+        agents = joined((name, *bound, self._flag))
         if name is None:
-            await self._serve({**scope, AGENT_KEY: self._default}, receive, send)
-        elif name not in self._known():
+            await self._serve({**scope, AGENT_KEY: agents}, receive, send)
+        elif name not in self._known() or (agents != name and agents is not None and not self._sees(agents)):
+            # One that it can see nothing of does not exist for it either.
             await JSONResponse({"error": "no such agent"}, status_code=404)(scope, receive, send)
         else:
             # The prefix goes to root_path so that the legacy SSE transport names its message endpoint below it.
             root = scope.get("root_path", "") + PREFIX + name
-            inner = {**scope, "path": path, "raw_path": path.encode(), "root_path": root, AGENT_KEY: name}
+            inner = {**scope, "path": path, "raw_path": path.encode(), "root_path": root, AGENT_KEY: agents}
             await self._serve(inner, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.agents.view import View
+from proxy.catalog.chain import CHAIN_KEY
 from proxy.model import Era, Params
-from proxy.runtime import CHAIN_KEY
 
 CARRIED: Final = ("io.modelcontextprotocol/ui", "io.modelcontextprotocol/tasks")
 """Extensions whose traffic the relay understands."""
@@ -59,7 +59,7 @@ def instructions_of(view: View, own: str | None) -> str | None:
     """
     if own is not None:
         return own
-    texts = {name: listing.instructions for name, listing in view.listings.items() if listing.instructions}
+    texts = {name: text for name in view.listings if (text := view.instructions(name))}
     if transparent(view):
         return next(iter(texts.values()), None)
     return "\n\n".join(f"## {name}\n{text}" for name, text in texts.items()) or None

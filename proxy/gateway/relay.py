@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from proxy.agents.view import View
 from proxy.bridge.failed import failed_call
-from proxy.errors import INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
+from proxy.errors import INVALID_PARAMS, InvalidArguments, ManifoldError, Rejected, UpstreamError
 from proxy.gateway import seams, tasks
 from proxy.gateway.answers import refusal, wire_error
 from proxy.gateway.backchannel import RequestBackchannel
-from proxy.gateway.downstream import agent_of, caller_of, first_caller, set_log_level
+from proxy.gateway.downstream import caller_of, first_caller, set_log_level, who_of
 from proxy.gateway.events import Audience, Listener
 from proxy.gateway.finish import Finish
 from proxy.gateway.joining import Joint
@@ -27,7 +27,8 @@ from proxy.gateway.lists import Lists
 from proxy.gateway.present import capabilities_of, instructions_of
 from proxy.gateway.subscriptions import Subscription, Subscriptions
 from proxy.gateway.tasks import Tasks
-from proxy.model import Caller, Era, Kind, Params
+from proxy.gateway.writable import writable
+from proxy.model import Caller, Era, Params, owner_of
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
 from proxy.upstream.session import LEVELS
@@ -58,8 +59,8 @@ class Relay:
         self._subscriptions = subscriptions
         self._finish = finish
         self._lists = Lists(runtime, finish)
-        self.on_opened: Callable[[Connection], None] = lambda _connection: None
-        """Called when a handshake downstream has been introduced."""
+        self.on_opened: Callable[[Connection, str], None] = lambda _connection, _owner: None
+        """Called when a handshake downstream has been introduced, with whom it belongs to."""
         self._tasks = Tasks(runtime, joint.sealer)
         self._listening = Listening(runtime, audience, subscriptions, self._tasks)
         self.default_agent: str | None = None
@@ -86,7 +87,7 @@ class Relay:
         """Answer what is ours; everything else goes on to FastMCP."""
         if ctx.request_id is None:
             return await self._notification(ctx, call_next)
-        if self.on_first is not None and (first := first_caller(ctx, self.default_agent)) is not None:
+        if self.on_first is not None and (first := first_caller(ctx, who_of(ctx, self.default_agent))) is not None:
             tell, self.on_first = self.on_first, None
             tell(first)
         if ctx.method in ("initialize", "server/discover"):
@@ -95,8 +96,8 @@ class Relay:
         if handler is None or not seams.connection(ctx).initialize_accepted:
             return await call_next(ctx)  # also what comes before the handshake: the SDK refuses it as it always does
         try:
-            return await handler(ctx, caller_of(ctx, agent_of(ctx, self.default_agent)))
-        except ManifoldError as error:
+            return await handler(ctx, caller_of(ctx, who_of(ctx, self.default_agent)))
+        except (ManifoldError, RecursionError) as error:
             raise wire_error(error) from error
 
     def _handler(self, ctx: Context) -> Handler | None:
@@ -107,7 +108,8 @@ class Relay:
 
     async def _introduce(self, ctx: Context, call_next: CallNext) -> dict[str, Any]:
         result = _plain(await call_next(ctx))
-        view = self._runtime.view(agent_of(ctx, self.default_agent))
+        who = who_of(ctx, self.default_agent)
+        view = self._runtime.view(who.agent)
         era = Era.HANDSHAKE if ctx.method == "initialize" else Era.MODERN
         result["capabilities"] = capabilities_of(view, era, self._runtime.chain())
         instructions = instructions_of(view, self._runtime.config.server.instructions)
@@ -115,7 +117,7 @@ class Relay:
         if instructions:
             result["instructions"] = instructions
         if era is Era.HANDSHAKE:
-            self.on_opened(seams.connection(ctx))
+            self.on_opened(seams.connection(ctx), owner_of(*who))
         return result
 
     async def _notification(self, ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -128,14 +130,14 @@ class Relay:
     def _enlist(self, ctx: Context) -> None:
         """From now on this handshake connection is told of list changes."""
         connection = seams.connection(ctx)
-        listener = Listener(agent_of(ctx, self.default_agent), connection.notify)
+        listener = Listener(who_of(ctx, self.default_agent).agent, connection.notify)
         connection.exit_stack.callback(self._audience.add(listener))
         if connection.session_id is not None:
             self.versions[connection.session_id] = connection.protocol_version
             connection.exit_stack.callback(self.versions.pop, connection.session_id, None)
 
     async def _roots_changed(self, ctx: Context) -> None:
-        caller = caller_of(ctx, agent_of(ctx, self.default_agent))
+        caller = caller_of(ctx, who_of(ctx, self.default_agent))
         await self._runtime.roots_changed(caller)
 
     # -- lists: from memory --------------------------------------------------------------------------------------------
@@ -147,14 +149,14 @@ class Relay:
 
     async def _relay(self, ctx: Context, caller: Caller) -> dict[str, Any]:
         back = RequestBackchannel(ctx, caller)
-        request = Request(ctx.method, ctx.params or {}, caller, back)
+        request = Request(ctx.method, ctx.params or {}, caller, back, ctx.request_id)
         routed = await self._runtime.router.route(request)
         back.view, back.upstream = routed.view, routed.route.upstream
         try:
-            reply = await self._joint.send(request, routed, back)
+            reply = writable(await self._joint.send(request, routed, back), routed.route.upstream)
         except Rejected as error:
             raise refusal(request, routed, error) from error
-        except UpstreamError as error:
+        except (UpstreamError, InvalidArguments) as error:
             if ctx.method != "tools/call":
                 raise
             return self._finish.own(caller, ctx.method, failed_call(error, safe=routed.call.safe))
@@ -179,8 +181,8 @@ class Relay:
         subscribed: dict[str, Subscription] = connection.state.setdefault(_SUBSCRIBED, {})
         if uri not in subscribed:
             await self._runtime.ready(caller.agent)
-            route = self._runtime.view(caller.agent).resource(uri)
-            made = await self._subscriptions.add(route, lambda: self._runtime.view(caller.agent), connection.notify)
+            route = self._runtime.router.seen_by(caller).resource(uri)
+            made = await self._subscriptions.add(route, lambda: self._runtime.router.seen_by(caller), connection.notify)
             subscribed[uri] = made
             connection.exit_stack.callback(self._subscriptions.forget, made)
         return {}
@@ -216,6 +218,4 @@ def _plain(result: HandlerResult) -> dict[str, Any]:
 
 def input_schema(view: View, name: str) -> Params | None:
     """The input schema behind a tool's name, for the SDK's check of ``Mcp-Param`` headers; None if there is none."""
-    entry = view.entries(Kind.TOOL).get(name)
-    schema = entry.raw.get("inputSchema") if entry is not None else None
-    return schema if isinstance(schema, Mapping) else None
+    return view.schema(name)

@@ -19,7 +19,7 @@ from proxy.model import HANDSHAKE_VERSIONS
 from proxy.wire import sse
 
 MAX_EVENTS: Final = 10_000
-MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 16 * 1024 * 1024
 """All that is kept for all sessions together; the oldest goes first."""
 RETRY: Final = 1000
 """Milliseconds after which a client whose stream ended is asked to come back."""

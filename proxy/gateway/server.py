@@ -1,21 +1,25 @@
 """The gateway: a FastMCP server with the relay plugged in, and the doors that lead to it."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 import anyio
 from fastmcp import FastMCP
 from fastmcp.server.context import reset_transport, set_transport
+from mcp.server.connection import Connection
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.agents.view import View, changed_lists
+from proxy.config.model import Config
 from proxy.errors import UnknownServer
 from proxy.front.early import Opening
 from proxy.gateway import seams
@@ -23,12 +27,21 @@ from proxy.gateway.batch import Batches
 from proxy.gateway.events import Audience
 from proxy.gateway.express import ExpressLane
 from proxy.gateway.finish import Finish
+from proxy.gateway.forwarding import Forwarding
+from proxy.gateway.guard import Guard
+from proxy.gateway.identity import Identity
 from proxy.gateway.joining import Joint
+from proxy.gateway.metadata import Metadata
+from proxy.gateway.ownership import Ownership
 from proxy.gateway.paths import AgentPath, TrimmedHeaders, current_agent, split
+from proxy.gateway.places import BoundedStreams
 from proxy.gateway.relay import Relay, input_schema
 from proxy.gateway.resume import RETRY, Events, Negotiated
+from proxy.gateway.room import Room
+from proxy.gateway.shallow import Shallow
+from proxy.gateway.shortcut import ShortCut
 from proxy.gateway.state import Sealer
-from proxy.gateway.status import PATH, StatusDoor
+from proxy.gateway.status import METRICS, PATH, MetricsDoor, StatusDoor
 from proxy.gateway.stdio import stdio_streams
 from proxy.gateway.subscriptions import Subscriptions
 from proxy.model import Params
@@ -39,9 +52,14 @@ MESSAGES_PATH: Final = "/messages"
 
 
 class Gateway:
-    """The front door of a runtime. ``run`` in a task group while a door is open."""
+    """The front door of a runtime. ``run`` in a task group while a door is open.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        runtime: what it is the door of.
+        state: the state directory, where API tokens are; None has none.
+    """
+
+    def __init__(self, runtime: Runtime, state: Path | None = None) -> None:
         self.runtime = runtime
         settings = runtime.config.server
         self.server = FastMCP(settings.name, version=__version__, dereference_schemas=False)
@@ -51,7 +69,13 @@ class Gateway:
         self.finish = Finish({"name": settings.name, "version": __version__})
         self.relay = Relay(runtime, self.joint, self.audience, self.subscriptions, self.finish)
         self.lane = ExpressLane(runtime, self.joint, self.finish, settings.path)
-        self.relay.on_opened = self.lane.opened
+        self.ownership = Ownership()
+        self.forwarding = Forwarding(runtime)
+        self.relay.on_opened = self._opened
+        self.identity = Identity(runtime.config, state)
+        self.metadata = Metadata(runtime.config, (settings.path, SSE_PATH))
+        self.guard = Guard(self.identity, self.metadata, self._is_door)
+        self.guard.on_change = self._end_sessions
         self._seen: dict[str | None, View] = {}
         seams.plug_in(self.server, self.relay)
         # Otherwise every modern call with arguments would list all tools first (measured: 10 ms instead of 0.6 ms).
@@ -59,6 +83,8 @@ class Gateway:
         self.server.custom_route("/livez", methods=["GET"])(self._live)
         self.server.custom_route("/readyz", methods=["GET"])(self._ready)
         self.server.custom_route(PATH, methods=["GET"])(StatusDoor(runtime).get)
+        scraped = MetricsDoor(runtime, lambda: len(self.relay.versions))
+        self.server.custom_route(METRICS, methods=["GET"])(scraped.get)
 
     async def run(self) -> None:
         """Tell downstreams of list changes, until cancelled."""
@@ -67,9 +93,18 @@ class Gateway:
             async with anyio.create_task_group() as tasks:
                 self.subscriptions.open(tasks)
                 tasks.start_soon(self.joint.suspender.run)
+                tasks.start_soon(self.guard.run)
                 await self.audience.run()
         finally:
             unsubscribe()
+
+    def configured(self, config: Config) -> None:
+        """Go over to another configuration, which the runtime has gone over to already."""
+        self.identity.configure(config)
+        self.metadata.configure(config)
+        self.guard.look()
+        # Agents may see other things now, although the catalog is the same.
+        self.audience.changed()
 
     async def stdio(self, agent: str | None = None, opening: Opening | None = None) -> None:
         """Serve one downstream over standard input and output, until it closes standard input.
@@ -95,12 +130,15 @@ class Gateway:
         """The ASGI app with every HTTP door: streamable HTTP, legacy SSE, and the probes.
 
         Args:
-            agent: whose view the paths without an agent serve; None for everything.
+            agent: the agent that applies to everybody, besides those of URLs and credentials.
         """
         settings = self.runtime.config.server
         middleware = [
+            Middleware(self.guard.over),
             Middleware(RequestBodyLimitMiddleware, max_body_size=settings.max_body),
-            Middleware(AgentPath, known=lambda: self.runtime.config.agents, default=agent),
+            Middleware(AgentPath, known=lambda: self.runtime.config.agents, flag=agent, sees=self._sees),
+            Middleware(self.forwarding.over),
+            Middleware(self.ownership.over),
             Middleware(TrimmedHeaders),
             Middleware(Negotiated, versions=self.relay.versions),
             Middleware(Batches, versions=self.relay.versions),
@@ -108,11 +146,13 @@ class Gateway:
         hosts = [settings.host, *settings.allowed_hosts]
         origins = list(settings.allowed_origins)
         lane = [Middleware(self.lane.over)] if settings.express else []
+        room = Middleware(Room, live=self._transports, most=settings.max_sessions)
         main = self.server.http_app(
             settings.path,
-            middleware=[*middleware, *lane],
+            middleware=[*middleware, *lane, room, Middleware(Shallow)],
             event_store=Events(),
             retry_interval=RETRY,
+            session_idle_timeout=settings.session_idle,
             host_origin_protection=True,
             allowed_hosts=hosts,
             allowed_origins=origins,
@@ -120,13 +160,47 @@ class Gateway:
         legacy = self.server.http_app(
             SSE_PATH,
             transport="sse",
-            middleware=list(middleware),
+            middleware=[*middleware, Middleware(Shallow), Middleware(BoundedStreams, most=settings.max_sessions)],
             host_origin_protection=True,
             allowed_hosts=hosts,
             allowed_origins=origins,
         )
         self.lane.transports = seams.session_transports(main, settings.path)
-        return Doors(main, legacy)
+        return Doors(main, legacy, self._short_cut(agent).over(main) if settings.express else None)
+
+    def _transports(self) -> Mapping[str, Any]:
+        """The transports of the live handshake sessions, by session id."""
+        return self.lane.transports()
+
+    def _short_cut(self, agent: str | None) -> ShortCut:
+        """The same guards as on the long way (``http_app``), those of Host and Origin and of bodies being its own."""
+        settings = self.runtime.config.server
+        select = partial(AgentPath, known=lambda: self.runtime.config.agents, flag=agent, sees=self._sees)
+        return ShortCut(
+            self.lane.serve,
+            self.lane.vouched,
+            path=settings.path,
+            max_body=settings.max_body,
+            guards=(self.guard.over, select, self.forwarding.over),
+        )
+
+    def _opened(self, connection: Connection, owner: str) -> None:
+        self.ownership.opened(connection, owner)
+        self.lane.opened(connection, owner)
+
+    async def _end_sessions(self) -> None:
+        """End the sessions of those who were shut out, and what runs in them."""
+        transports = self.lane.transports()
+        for session_id in self.ownership.fallen(self.identity.stands):
+            if session_id in transports:
+                await transports[session_id].terminate()
+
+    def _is_door(self, path: str) -> bool:
+        """Whether a path without an agent speaks MCP."""
+        return path in (self.runtime.config.server.path, SSE_PATH) or is_messages(path)
+
+    def _sees(self, agents: str) -> bool:
+        return bool(self.runtime.view(agents).upstreams)
 
     def _changes(self, agent: str | None) -> Iterable[str]:
         """The notifications that an agent's downstreams are due since it was last asked."""
@@ -150,15 +224,24 @@ class Gateway:
 
     async def _ready(self, _request: Request) -> JSONResponse:
         waiting = self.runtime.waiting()
-        body = {"status": "starting" if waiting else "ready", "upstreams": self.runtime.counts()}
+        body: dict[str, Any] = {"status": "starting" if waiting else "ready"}
+        if not self.identity.asks:
+            body["upstreams"] = self.runtime.counts()
         return JSONResponse(body, status_code=503 if waiting else 200)
+
+
+def is_messages(path: str) -> bool:
+    """Whether a path is where legacy SSE takes messages."""
+    return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
 
 
 class Doors:
     """Streamable HTTP and legacy SSE on one listener, with one lifespan."""
 
-    def __init__(self, main: Starlette, legacy: Starlette) -> None:
+    def __init__(self, main: Starlette, legacy: Starlette, short: ASGIApp | None = None) -> None:
+        """``short`` stands before ``main`` and tries a shorter way."""
         self._main = main
+        self._first: ASGIApp = short or main
         self._legacy = legacy
         self._life = Starlette(lifespan=self._lifespan)
 
@@ -168,8 +251,7 @@ class Doors:
             await self._life(scope, receive, send)
             return
         _, path = split(scope["path"])
-        legacy = path in (SSE_PATH, MESSAGES_PATH) or path.startswith(MESSAGES_PATH + "/")
-        await (self._legacy if legacy else self._main)(scope, receive, send)
+        await (self._legacy if path == SSE_PATH or is_messages(path) else self._first)(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """Running the front door: uvicorn on a socket that is already bound, or stdio. Signals are the caller's."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import ConfigError, Problem
+from proxy.gateway.replying import HttpProtocol
 
 LINGER: Final = 3
 """Seconds that open responses are given when the server stops; streams that never end are cut after it."""
@@ -36,7 +38,8 @@ class Idle:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open = 0
-        self._since = anyio.current_time()
+        self._now = asyncio.get_running_loop().time
+        self._since = self._now()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -48,12 +51,12 @@ class Idle:
             await self._app(scope, receive, send)
         finally:
             self._open -= 1
-            self._since = anyio.current_time()
+            self._since = self._now()
 
     async def reached(self, limit: float) -> None:
         """Wait until nobody has asked anything for some seconds."""
         while True:
-            left = limit if self._open else self._since + limit - anyio.current_time()
+            left = limit if self._open else self._since + limit - self._now()
             if left <= 0:
                 return
             await anyio.sleep(left)
@@ -64,7 +67,7 @@ def http_server(app: ASGIApp) -> HttpServer:
     return HttpServer(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=HttpProtocol,
             ws="none",
             lifespan="on",
             log_config=None,

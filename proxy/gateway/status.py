@@ -1,14 +1,15 @@
-"""``GET /status.json``: how Manifold and its upstreams are, for people and programs on this machine. No secrets."""
+"""``/status.json`` and ``/metrics``: how Manifold and its upstreams are, for this machine. No secrets."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from proxy import __version__
+from proxy.masking import masked
 from proxy.model import Kind, Listing
 from proxy.runtime import Runtime
 from proxy.telemetry.metrics import Summary, slowest
@@ -18,6 +19,7 @@ from proxy.upstream.stack import Tower
 from proxy.upstream.upstream import Upstream
 
 PATH: Final = "/status.json"
+METRICS: Final = "/metrics"
 TOP: Final = 10
 """How many of the slowest are named."""
 
@@ -36,9 +38,35 @@ class StatusDoor:
     async def get(self, request: Request) -> JSONResponse:
         """Serve one request."""
         if not (self._runtime.config.server.status or is_local(request)):
-            text = "the status is shown on this machine only; `server: {status: true}` shows it to others"
-            return JSONResponse({"error": text}, status_code=403)
+            return _elsewhere()
         return JSONResponse(report(self._runtime), headers={"Cache-Control": "no-store"})
+
+
+class MetricsDoor:
+    """Answers Prometheus, under the same conditions.
+
+    Args:
+        runtime: whose figures.
+        sessions: how many downstream sessions there are.
+    """
+
+    def __init__(self, runtime: Runtime, sessions: Callable[[], int]) -> None:
+        self._runtime = runtime
+        self._sessions = sessions
+
+    async def get(self, request: Request) -> Response:
+        """Serve one request."""
+        if not (self._runtime.config.server.status or is_local(request)):
+            return _elsewhere()
+        from proxy.gateway import prometheus  # noqa: PLC0415 - the start-up does not wait for the client library
+
+        body = prometheus.rendered(self._runtime, self._sessions())
+        return Response(body, headers={"Content-Type": prometheus.TYPE, "Cache-Control": "no-store"})
+
+
+def _elsewhere() -> JSONResponse:
+    text = "the status is shown on this machine only; `server: {status: true}` shows it to others"
+    return JSONResponse({"error": text}, status_code=403)
 
 
 def is_local(request: Request) -> bool:
@@ -59,7 +87,9 @@ def report(runtime: Runtime) -> Json:
     return {
         "version": __version__,
         "upstreams": {
-            one.name: _upstream(one, runtime.registry.tower(one.name), whole.get(one.name)) for one in runtime.registry
+            one.name: _upstream(one, runtime.registry.tower(one.name), whole.get(one.name))
+            | {"pinning": _pinning(runtime, one.name), "login": _login(runtime, one.name)}
+            for one in runtime.registry
         },
         "catalog": {
             "version": catalog.version,
@@ -92,11 +122,33 @@ def _upstream(one: AnyUpstream, tower: Tower, summary: Summary | None) -> Json:
     return {**out, **_guard(tower, one.name)}
 
 
+def _pinning(runtime: Runtime, name: str) -> Json:
+    trust = runtime.trust
+    return {
+        "policy": runtime.config.pin_of(name).value,
+        "fault": trust.fault(name),
+        "waiting": trust.waiting(name),
+        "rejected": trust.rejected(name),
+        "suspicious": [str(remark) for remark in trust.doubts.remarks(name)],
+    }
+
+
+def _login(runtime: Runtime, name: str) -> Json | None:
+    """The operator's token for an upstream, as far as it may be told: whose word it is, and until when."""
+    grant = runtime.registry.wallet(name).grant
+    if grant is None:
+        return None
+    return {
+        "issuer": masked(grant.server.issuer),
+        "until": None if grant.expires_at is None else _time(grant.expires_at),
+    }
+
+
 def _standing(one: Upstream | Group) -> Json:
     session = one.session
     return {
         "state": one.state.value,
-        "reason": one.reason,
+        "reason": masked(one.reason),
         "since": _time(one.since),
         "era": None if one.era is None else one.era.value,
         "protocol": None if session is None else session.version,

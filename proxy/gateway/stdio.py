@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from proxy.front.early import Opening
 from proxy.gateway.batch import LineBatches
 from proxy.gateway.remember import Remember
+from proxy.wire.depth import DEEPEST, too_deep
 from proxy.wire.lines import Lines, Oversized
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,9 @@ async def _read(
             for line in lines.feed(chunk):
                 if isinstance(line, Oversized):
                     log.warning("downstream.frame_too_large", size=line.size, limit=lines.limit)
+                    continue
+                if too_deep(line):
+                    log.warning("downstream.frame_too_deep", size=len(line), limit=DEEPEST)
                     continue
                 for message in map(_parsed, batches.apart(line) if line.strip() else ()):
                     if remember is not None and isinstance(message, SessionMessage):

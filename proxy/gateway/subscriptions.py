@@ -13,6 +13,9 @@ from anyio.abc import TaskGroup
 
 from proxy.agents import rewrite
 from proxy.agents.view import View
+from proxy.catalog.holder import Change
+from proxy.catalog.moves import now_called
+from proxy.errors import UnknownServer
 from proxy.gateway.events import PATIENCE, Send
 from proxy.model import Params, Route
 from proxy.runtime import Runtime
@@ -22,13 +25,15 @@ log = structlog.get_logger(__name__)
 UPDATED = "notifications/resources/updated"
 
 
-@dataclass(eq=False, frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Subscription:
     """One downstream's interest in one resource."""
 
     upstream: str
     uri: str
     """The upstream's own URI."""
+    exported: str
+    """The URI under which the downstream knows it, also after the upstream was renamed."""
     view: Callable[[], View]
     send: Send
 
@@ -39,12 +44,15 @@ class Subscriptions:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._all: dict[str, set[Subscription]] = {}
+        self._telling: dict[tuple[Subscription, str], Params | None] = {}
+        """Who is being told of which resource, and what to say next."""
         self._tasks: TaskGroup | None = None
 
     def open(self, tasks: TaskGroup) -> None:
         """From now on updates are delivered."""
         self._tasks = tasks
         self._runtime.on_notification.append(self._heard)
+        self._runtime.holder.subscribe(self._follow)
 
     def __len__(self) -> int:
         return sum(len(found) for found in self._all.values())
@@ -56,8 +64,9 @@ class Subscriptions:
             UpstreamError: the upstream refuses, or cannot be reached.
         """
         await self._runtime.registry[route.upstream].subscribe(route.name)
-        subscription = Subscription(route.upstream, route.name, view, send)
-        self._all.setdefault(route.upstream, set()).add(subscription)
+        upstream = now_called(self._runtime.holder.current, route.upstream)
+        subscription = Subscription(upstream, route.name, route.public, view, send)
+        self._all.setdefault(upstream, set()).add(subscription)
         return subscription
 
     async def remove(self, subscription: Subscription) -> None:
@@ -73,17 +82,47 @@ class Subscriptions:
         if self._tasks is not None:
             self._tasks.start_soon(self.remove, subscription)
 
+    def _follow(self, change: Change) -> None:
+        """What belongs to an upstream goes with it when it is renamed."""
+        for old in self._all.keys() & change.new.moves.keys():
+            for subscription in self._all.pop(old):
+                subscription.upstream = now_called(change.new, old)
+                self._all.setdefault(subscription.upstream, set()).add(subscription)
+
     def _heard(self, upstream: str, method: str, params: Params | None) -> None:
         uri = (params or {}).get("uri")
         if method != UPDATED or not isinstance(uri, str) or params is None or self._tasks is None:
             return
         for subscription in tuple(self._all.get(upstream, ())):
             if covers(subscription.uri, uri):
-                self._tasks.start_soon(self._tell, subscription, params)
+                self._due((subscription, uri), params)
+
+    def _due(self, key: tuple[Subscription, str], params: Params) -> None:
+        """Tell it, or once more when the downstream has taken the last one: news of one resource replace each other."""
+        under_way = key in self._telling
+        self._telling[key] = params
+        if not under_way and self._tasks is not None:
+            self._tasks.start_soon(self._tell_all, key)
+
+    async def _tell_all(self, key: tuple[Subscription, str]) -> None:
+        try:
+            while (params := self._telling[key]) is not None:
+                self._telling[key] = None
+                await self._tell(key[0], params)
+        finally:
+            del self._telling[key]
 
     async def _tell(self, subscription: Subscription, params: Params) -> None:
+        try:
+            view = subscription.view()
+        except UnknownServer:
+            return  # its agent was removed
+        if not view.readable(subscription.upstream, params["uri"]):
+            return  # and what it may not see any more, or of what it subscribed to, it does not hear of either
         own = {key: value for key, value in params.items() if key != "_meta"}
-        told = rewrite.incoming(subscription.view(), subscription.upstream, UPDATED, own)
+        told = rewrite.incoming(view, subscription.upstream, UPDATED, own)
+        if told is not None and params["uri"] == subscription.uri:
+            told = {**told, "uri": subscription.exported}
         await _bounded(lambda: subscription.send(UPDATED, told))
 
 

@@ -17,11 +17,13 @@ from mcp.server.context import ServerRequestContext
 
 from proxy.agents import rewrite
 from proxy.bridge.suspend import Claim
+from proxy.catalog.moves import now_called
 from proxy.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, Rejected, UpstreamError
 from proxy.gateway.backchannel import RequestBackchannel
 from proxy.gateway.events import Send
 from proxy.gateway.state import Sealer
-from proxy.model import TASKS_EXTENSION, Call, Caller, Json, Params, Reply
+from proxy.gateway.writable import writable
+from proxy.model import TASKS_EXTENSION, Call, Caller, Json, Params
 from proxy.runtime import Runtime
 from proxy.wire.headers import NAME, decode_value
 
@@ -66,7 +68,7 @@ class Tasks:
             raise Rejected(MISSING_CAPABILITY, f"{ctx.method}: the client did not declare {TASKS_EXTENSION}", needed)
         upstream, own = self._own(caller, public)
         back = RequestBackchannel(ctx, caller)
-        back.view, back.upstream = self._runtime.view(caller.agent), upstream
+        back.view, back.upstream = self._runtime.router.seen_by(caller), upstream
         call = Call(
             upstream,
             ctx.method,
@@ -76,12 +78,12 @@ class Tasks:
             back=back,
             safe=ctx.method == "tasks/get",
         )
-        reply: Reply = await self._runtime.registry.service(upstream)(call)
+        reply = writable(await self._runtime.registry.service(upstream)(call), upstream)
         return self._known(caller, upstream, str(public), reply.result)
 
     def _known(self, caller: Caller, upstream: str, public: str, result: Json) -> dict[str, Any]:
         out = dict(result) if isinstance(result, Mapping) else {}
-        view = self._runtime.view(caller.agent)
+        view = self._runtime.router.seen_by(caller)
         if "taskId" in out:
             out["taskId"] = public
         out = dict(rewrite.result(view, upstream, "tools/call", out))
@@ -129,9 +131,10 @@ class Tasks:
             upstream, own = self._sealer.open(public, _claim(caller)).upstream
         except (Rejected, TypeError, ValueError) as error:
             raise _unknown() from error
-        if upstream not in self._runtime.view(caller.agent).upstreams:
+        upstream = now_called(self._runtime.holder.current, str(upstream))
+        if upstream not in self._runtime.router.seen_by(caller).upstreams:
             raise _unknown()
-        return str(upstream), str(own)
+        return upstream, str(own)
 
 
 class _Stream:
@@ -166,7 +169,7 @@ def declares_tasks(capabilities: Params) -> bool:
 
 
 def _claim(caller: Caller) -> Claim:
-    return Claim(caller.agent or "", "task")
+    return Claim(caller.owner, "task")
 
 
 def _unknown() -> Rejected:

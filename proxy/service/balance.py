@@ -138,6 +138,8 @@ class Balance:
         while (instance := self.pool.choose(key, tried, self._now())) is not None:
             if failure is not None and (notes := noted()) is not None:
                 notes.attempts += 1
+            if failure is not None and pulse is not None:
+                pulse.again()
             try:
                 return await self._try(instance, call)
             except UpstreamError as error:

@@ -43,6 +43,10 @@ class Breaker:
         self._policy = policy
         self._machine.retune(policy, self._now())
 
+    def probe(self) -> None:
+        """Let probes through from now on if it is open: there is another link to the upstream."""
+        self._machine.probe(self._now())
+
     def reset(self) -> None:
         """Close it: the upstream is a new one, or has just proved that it is well."""
         self._machine.reset(self._now())

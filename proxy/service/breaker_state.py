@@ -139,6 +139,11 @@ class BreakerState:
         """Seconds until it will admit a probe; 0.0 when it admits calls, or waits for a probe that is under way."""
         return max(0.0, self._until - now) if self.state is State.OPEN else 0.0
 
+    def probe(self, now: float) -> None:
+        """There is something new to try: if it is open, the next call is a probe. Whether it is well, probes say."""
+        if self.state is State.OPEN:
+            self._until = min(self._until, now)
+
     def reset(self, now: float) -> None:
         """Close it and forget what was counted."""
         self._go(Event.RESET, now)

@@ -52,10 +52,16 @@ class Bulkhead:
 
     Mutable state: how many slots are taken, and who waits, first come first. A slot which becomes free is handed to
     the first waiter without ever being free in between, so nobody overtakes.
+
+    Args:
+        policy: how many.
+        clock: monotonic seconds.
+        owner: whose limits they are, as errors say it; empty for the upstream's.
     """
 
-    def __init__(self, policy: BulkheadPolicy | None = None, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, policy: BulkheadPolicy | None = None, *, clock: Clock = SYSTEM, owner: str = "") -> None:
         self._policy = policy or BulkheadPolicy()
+        self._owner = owner
         self._clock = clock
         self._lanes = Lanes(clock)
         self._taken = 0
@@ -107,13 +113,13 @@ class Bulkhead:
     async def _enqueue(self, call: Call) -> None:
         policy = self._policy
         if len(self._queue) >= policy.queue:
-            raise _full(call, f"{self._taken} calls run and {len(self._queue)} wait")
+            raise self._full(call, f"{self._taken} calls run and {len(self._queue)} wait")
         began, waiter = self._clock.now(), _Waiter()
         self._queue[waiter] = None
         try:
             await self._wait(waiter, policy.wait)
         except TimeoutError:
-            raise _full(call, f"no slot became free within {policy.wait:g} s") from None
+            raise self._full(call, f"no slot became free within {policy.wait:g} s") from None
         finally:
             self._queue.pop(waiter, None)
             if (notes := noted()) is not None:
@@ -133,10 +139,11 @@ class Bulkhead:
             if lane is not None:
                 lane.stop(waiter)
 
-
-def _full(call: Call, why: str) -> QueueFull:
-    return QueueFull(
-        f"{subject(call)} on {call.upstream} did not get its turn: {why}.",
-        upstream=call.upstream,
-        hint=f"{NOTHING_SENT} Repeat the call later, with fewer at once, or raise the upstream's concurrency.",
-    )
+    def _full(self, call: Call, why: str) -> QueueFull:
+        whose = f" among those of {self._owner}" if self._owner else ""
+        return QueueFull(
+            f"{subject(call)} on {call.upstream} did not get its turn{whose}: {why}.",
+            upstream=call.upstream,
+            hint=f"{NOTHING_SENT} Repeat the call later, with fewer at once, or raise the concurrency of "
+            f"{self._owner or 'the upstream'}.",
+        )

@@ -5,10 +5,13 @@ from typing import Final
 
 import msgspec
 
-from proxy.model import Call
+from proxy.model import Call, Caller
 
 Isolate = Callable[[Call], Hashable | None]
 """Whom a result may be shared with: calls share only if this gives the same for both. None: with nobody."""
+
+Whose = Callable[[Caller], str]
+"""With whose credential a caller's requests are sent."""
 
 Key = tuple[Hashable, ...]
 
@@ -21,12 +24,27 @@ _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 def by_session(call: Call) -> Hashable | None:
     """Share within one downstream session; a downstream without a session shares with nobody."""
     caller = call.caller
-    return None if caller.session is None else (caller.agent, caller.session)
+    return None if caller.session is None else (caller.owner, caller.session)
 
 
 def by_agent(call: Call) -> Hashable | None:
-    """Share among all downstreams of one agent, and in the store among all. Only for tools without personal results."""
-    return (call.caller.agent,)
+    """Share among all downstreams of one principal as one agent; without credentials, among all of one agent.
+
+    Only for tools without personal results: who shares a credential shares what is kept for it.
+    """
+    return (call.caller.owner,)
+
+
+def among(isolate: Isolate, whose: Whose | None) -> Isolate:
+    """The same, but never across the credentials with which requests are sent, nor across who is asking."""
+    if whose is None:
+        return isolate
+
+    def owner(call: Call) -> Hashable | None:
+        found = isolate(call)
+        return None if found is None else (found, whose(call.caller), call.caller.principal.id)
+
+    return owner
 
 
 def key_of(call: Call, isolate: Isolate) -> Key | None:

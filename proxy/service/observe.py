@@ -80,6 +80,9 @@ class Observe:
                 self._tell(_ended(call, notes, now() - began, reply=reply))
                 return reply
             finally:
+                outer = token.old_value
+                if isinstance(outer, Notes):  # observed from further out as well: the same call, the same cost
+                    outer.attempts, outer.source, outer.queued = notes.attempts, notes.source, notes.queued
                 NOTES.reset(token)
 
         return run

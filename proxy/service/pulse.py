@@ -3,6 +3,10 @@
 Layers that must know about them share one ``Pulse`` per call, which stands before the call's own backchannel.
 """
 
+import math
+
+from msgspec.structs import replace
+
 from proxy.model import Backchannel, Call, Json, Params
 from proxy.service.expiry import Limit
 
@@ -12,16 +16,20 @@ PROGRESS = "notifications/progress"
 class Pulse:
     """A backchannel that lets time limits feel what passes. Progress restarts them; a question stops the time.
 
-    Whoever is asked may be a person who thinks about the answer, which is no fault of the upstream.
+    Whoever is asked may be a person who thinks about the answer, which is no fault of the upstream. A call that is
+    repeated begins its progress anew, but to the downstream it is one call, whose progress must increase (spec,
+    progress): what the first attempt has reported already is not reported again.
     """
 
-    __slots__ = ("_back", "asked", "limits")
+    __slots__ = ("_back", "_repeated", "_told", "asked", "limits")
 
     def __init__(self, back: Backchannel) -> None:
         self._back = back
         self.asked = False
         """Whether the upstream has asked anything yet: such a call is neither repeated nor remembered."""
         self.limits: list[Limit] = []
+        self._told = -math.inf
+        self._repeated = False
 
     @property
     def progress_token(self) -> str | int | None:
@@ -33,7 +41,23 @@ class Pulse:
         if method == PROGRESS:
             for limit in self.limits:
                 limit.touch()
+            if not self._advances(params):
+                return
         await self._back.notify(method, params)
+
+    def again(self) -> None:
+        """The call is being repeated."""
+        self._repeated = True
+
+    def _advances(self, params: Params | None) -> bool:
+        """Whether progress may be reported: of a first attempt always, of a later one only beyond what was reported."""
+        value = (params or {}).get("progress")
+        if not isinstance(value, int | float):
+            return not self._repeated
+        if self._repeated and value <= self._told:
+            return False
+        self._told = max(self._told, value)
+        return True
 
     async def ask(self, method: str, params: Params | None) -> Json:
         """Pass a question on. Raises Rejected when the downstream says no."""
@@ -60,5 +84,5 @@ def watched(call: Call) -> tuple[Call, Pulse | None]:
 
 
 def with_back(call: Call, back: Backchannel | None) -> Call:
-    """The same call with another backchannel. Half the cost of ``dataclasses.replace``."""
-    return Call(call.upstream, call.method, call.params, call.target, call.caller, back, call.safe, call.headers)
+    """The same call with another backchannel."""
+    return replace(call, back=back)

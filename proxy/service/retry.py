@@ -71,6 +71,8 @@ class Retry:
                         raise
                 if (notes := noted()) is not None:
                     notes.attempts += 1
+                if pulse is not None:
+                    pulse.again()
                 await self._clock.sleep(wait)
 
         return run

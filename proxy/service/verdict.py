@@ -14,6 +14,7 @@ from proxy.errors import (
     RateLimited,
     Rejected,
     SessionGone,
+    TokenUnavailable,
     UpstreamError,
 )
 from proxy.model import Reply
@@ -28,7 +29,7 @@ class Verdict(Enum):
     NEITHER = "neither"
 
 
-_NEITHER: Final = (AuthRequired, CircuitOpen, Draining, QueueFull, RateLimited, SessionGone)
+_NEITHER: Final = (AuthRequired, CircuitOpen, Draining, QueueFull, RateLimited, SessionGone, TokenUnavailable)
 """Refusals: ours (nothing was tried), or the answer of an upstream which is well but does not want this request."""
 
 

@@ -32,7 +32,8 @@ class Handlers:
     elicitation: Answer | None = None
     """Answers ``elicitation/create``: ``{"action": "accept", "content": {...}}``, or ``decline``, or ``cancel``."""
     elicitation_modes: Sequence[str] = ("form",)
-    """The modes that the handler knows: ``form``, ``url``."""
+    """The modes that the handler knows: ``form``, ``url``. It accepts a ``url`` when the person is through with the
+    page: a call that waited for it is then sent again."""
     sampling: Answer | None = None
     """Answers ``sampling/createMessage``: ``{"role": "assistant", "content": {...}, "model": "..."}``."""
     sampling_tools: bool = False

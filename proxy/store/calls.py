@@ -8,6 +8,8 @@ from typing import Any, Final
 from proxy.errors import ArgumentProblem, InvalidArguments
 
 _PAIR: Final = 2
+_CALLS: Final = ("function", "tool_use", "function_call")
+"""What OpenAI's completions, Anthropic's messages and OpenAI's responses call a tool call."""
 _SHAPES: Final = "a ToolCall, a name, (name, arguments), a mapping with a name, or a model's tool call"
 
 
@@ -25,8 +27,8 @@ def tool_call(given: Any) -> ToolCall:
 
     Args:
         given: a ``ToolCall``; a name; a pair of name and arguments; a mapping with ``name`` and perhaps ``arguments``
-            (or ``input``) and ``id``; an OpenAI tool call; an Anthropic ``tool_use`` block; as mappings or as objects
-            of their client libraries.
+            (or ``input``) and ``id``; an OpenAI tool call or ``function_call`` item; an Anthropic ``tool_use`` block;
+            as mappings or as objects of their client libraries.
 
     Raises:
         InvalidArguments: it is none of these.
@@ -44,15 +46,15 @@ def tool_call(given: Any) -> ToolCall:
         problem = ArgumentProblem("name", _SHAPES, f"a {type(given).__name__} without a name")
         raise InvalidArguments(f"This is no tool call: {problem}", problems=[problem])
     arguments = function.get("arguments", function.get("input"))
-    return ToolCall(name, arguments, str(call.get("id") or ""))
+    return ToolCall(name, arguments, str(call.get("call_id") or call.get("id") or ""))
 
 
 def tool_calls(message: Any) -> list[ToolCall]:
     """All tool calls in what a model sent.
 
     Args:
-        message: an OpenAI chat completion, one of its messages, or its list of tool calls; an Anthropic message, or
-            its content; as mappings or as objects of their client libraries.
+        message: an OpenAI chat completion, one of its messages, or its list of tool calls; an OpenAI response, or its
+            output; an Anthropic message, or its content; as mappings or as objects of their client libraries.
 
     Raises:
         InvalidArguments: something in the place of a tool call is none.
@@ -64,15 +66,15 @@ def tool_calls(message: Any) -> list[ToolCall]:
 
 def _listed(message: Any) -> Iterable[Any]:
     if isinstance(message, Sequence):
-        return [one for one in message if _kind(one) in (None, "function", "tool_use")]
+        return [one for one in message if _kind(one) in (None, *_CALLS)]
     whole = _plain(message)
     choices = whole.get("choices")
     if isinstance(choices, list) and choices:
         whole = _plain(_plain(choices[0]).get("message"))
     if whole.get("tool_calls"):
         return list(whole["tool_calls"])
-    content = whole.get("content")
-    return [one for one in content if _kind(one) == "tool_use"] if isinstance(content, list) else []
+    parts = whole.get("output", whole.get("content"))
+    return [one for one in parts if _kind(one) in _CALLS] if isinstance(parts, list) else []
 
 
 def _kind(block: Any) -> Any:

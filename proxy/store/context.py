@@ -11,11 +11,12 @@ from proxy.store.asking import Handlers
 from proxy.store.batch import Pace, Progress, run_batch
 from proxy.store.calls import ToolCall, tool_call, tool_calls
 from proxy.store.engine import Engine, Errors, Validate
-from proxy.store.formats import anthropic_block, openai_message
+from proxy.store.formats import anthropic_block, openai_message, responses_item
 from proxy.store.request import Door, Manner, failed
 from proxy.store.result import ToolResult
+from proxy.store.servers import Servers
 from proxy.store.storage import Shelf
-from proxy.store.tool import FunctionName, Tool, anthropic_tool, openai_tool
+from proxy.store.tool import FunctionName, Tool, anthropic_tool, openai_tool, responses_tool
 from proxy.telemetry.metrics import Summary, slowest
 from proxy.upstream.pool import canonical
 
@@ -23,7 +24,7 @@ _numbers = count(1)
 _STORE: Final = "store"
 
 
-class Context:
+class Context(Servers):
     """What an agent sees and does, or the store, which sees everything. Made by ``Manifold.for_store``/``for_agent``.
 
     Names of tools may be written in any form: as listed, ``server.tool``, ``server_tool``, or the bare name of a tool
@@ -34,6 +35,7 @@ class Context:
     def __init__(self, engine: Engine, agent: str | None, handlers: Handlers) -> None:
         self._engine = engine
         self._agent = agent
+        self._place = engine.place
         # The modern era is spoken where an upstream speaks it, and the other one elsewhere: nothing has to cross.
         caller = Caller(
             era=Era.MODERN,
@@ -165,6 +167,10 @@ class Context:
         """The tools as OpenAI's chat completions take them in ``tools``."""
         return [openai_tool(tool) for tool in await self.list_tools(wait=wait)]
 
+    async def responses_tools(self, *, wait: bool | float = True) -> list[dict[str, Any]]:
+        """The tools as OpenAI's Responses take them in ``tools``."""
+        return [responses_tool(tool) for tool in await self.list_tools(wait=wait)]
+
     async def anthropic_tools(self, *, wait: bool | float = True) -> list[dict[str, Any]]:
         """The tools as Anthropic's messages take them in ``tools``."""
         return [anthropic_tool(tool) for tool in await self.list_tools(wait=wait)]
@@ -177,6 +183,15 @@ class Context:
             batch: as for ``batch_call``.
         """
         return [openai_message(result) for result in await self.batch_call(tool_calls(message), **batch)]
+
+    async def answer_responses(self, response: Any, /, **batch: Any) -> list[dict[str, Any]]:
+        """Make the function calls in a response and return the ``function_call_output`` items that answer them.
+
+        Args:
+            response: a response or its output, as objects or as plain data.
+            batch: as for ``batch_call``.
+        """
+        return [responses_item(result) for result in await self.batch_call(tool_calls(response), **batch)]
 
     async def answer_anthropic(self, message: Any, /, **batch: Any) -> list[dict[str, Any]]:
         """Make the tool calls in a model's message and return the ``tool_result`` blocks that answer them.

@@ -1,6 +1,6 @@
 """What all contexts of one ``Manifold`` share: runtime, figures, prepared schemas, and what is known of each view."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -9,10 +9,11 @@ import structlog
 
 from proxy.agents.view import View
 from proxy.errors import UpstreamError
-from proxy.model import Kind, Params
+from proxy.model import Kind, Route
 from proxy.runtime import Runtime
 from proxy.store.caching import CacheFigures, Tally
 from proxy.store.figures import Recorder
+from proxy.store.servers import Place
 from proxy.store.storage import Storage
 from proxy.store.tool import Tool, function_names
 from proxy.store.validation import Validators
@@ -40,19 +41,20 @@ class Known:
     """Other forms of names that were looked up."""
 
     @classmethod
-    def of(cls, view: View) -> "Known":
-        """Make the tools of a view."""
+    def of(cls, view: View, shown: Callable[[str], str]) -> "Known":
+        """Make the tools of a view.
+
+        Args:
+            view: the view.
+            shown: how an upstream is called in it.
+        """
         entries = view.entries(Kind.TOOL)
         functions = function_names(entries)
         tools = tuple(
-            _tool(name, functions[name], raw, (entry.route.upstream, entry.route.name))
+            Tool(name, shown(entry.route.upstream), entry.route.name, functions[name], raw)
             for (name, entry), raw in zip(entries.items(), view.listing(Kind.TOOL), strict=True)
         )
         return cls(view, tools, {tool.name: tool for tool in tools}, {tool.function: tool for tool in tools})
-
-
-def _tool(name: str, function: str, raw: Params, own: tuple[str, str]) -> Tool:
-    return Tool(name, own[0], own[1], function, raw)
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Engine:
     runtime: Runtime
     recorder: Recorder
     storage: Storage
+    place: Place
     validate: Validate = "off"
     errors: Errors = "raise"
     validators: Validators = field(default_factory=Validators)
@@ -83,7 +86,7 @@ class Engine:
         known = self._known.get(agent)
         if known is None or known.view is not view:
             self._catalog.misses += 1
-            known = self._known[agent] = Known.of(view)
+            known = self._known[agent] = Known.of(view, self.place.registration.of(agent).shown)
         else:
             self._catalog.hits += 1
         return known
@@ -100,7 +103,7 @@ class Engine:
             self._names.hits += 1
             return tool
         self._names.misses += 1
-        route = known.view.tool(name)
+        route = self._own(known.view, agent, name) or known.view.tool(name)
         shown = known.view.names(Kind.TOOL).name_of((route.upstream, route.name))
         tool = known.by_name[shown] if shown is not None else None
         if tool is None:  # pragma: no cover - a view routes only to what it shows
@@ -109,6 +112,14 @@ class Engine:
             known.found.clear()
         known.found[name] = tool
         return tool
+
+    def _own(self, view: View, agent: str | None, name: str) -> Route | None:
+        """What a name means among the servers of the agent's own, as ``server.tool``."""
+        for written in self.place.registration.of(agent).written(name):
+            found = view.names(Kind.TOOL).matches(written)
+            if len(found) == 1:
+                return found[0].route
+        return None
 
     # -- freshness -----------------------------------------------------------------------------------------------------
 
@@ -166,13 +177,15 @@ class Engine:
         Raises:
             UnknownServer: there is no such agent.
         """
-        seen = set(self.runtime.view(agent).upstreams)
+        everything = agent is None and server is None
+        there = {upstream.name for upstream in self.runtime.registry}
+        seen = there if everything else set(self.runtime.view(agent).upstreams)
         self._stale |= seen if server is None else seen & {server}
         if agent is None:
             self._known.clear()
         else:
             self._known.pop(agent, None)
-        if agent is None and server is None:
+        if everything:
             self.validators.clear()
 
     def forget_agent(self, agent: str) -> None:

@@ -1,6 +1,6 @@
 """The figures of a program's calls: those of each agent for itself, and all together for the store."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from proxy.errors import ManifoldError
@@ -14,9 +14,14 @@ _FORMAT: Final = 1
 
 
 class Recorder:
-    """Hears of every call (``service.observe.Observer``); outside of a call's own time limit, so that it counts it."""
+    """Hears of every call (``service.observe.Observer``); outside of a call's own time limit, so that it counts it.
 
-    def __init__(self) -> None:
+    Args:
+        shared: whether the figures of an upstream are for the store too.
+    """
+
+    def __init__(self, shared: Callable[[str], bool] = lambda _upstream: True) -> None:
+        self._shared = shared
         self._metrics: dict[str | None, Metrics] = {None: Metrics()}
 
     def observed(self, observation: Observation, /) -> None:
@@ -26,7 +31,7 @@ class Recorder:
             return
         code = _code(observation)
         seconds = None if code == CANCELLED else observation.seconds
-        for agent in {None, call.caller.agent}:
+        for agent in {None, call.caller.agent} if self._shared(call.upstream) else {call.caller.agent}:
             self._of(agent).record(call.upstream, call.target, code, seconds)
 
     def tools(self, agent: str | None) -> dict[str, Summary]:

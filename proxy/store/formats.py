@@ -13,12 +13,30 @@ NOTHING: Final = "(no output)"
 """What a model reads where a tool said nothing: an empty answer is refused by some services."""
 
 _IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-"""The kinds of images that Anthropic's messages take."""
+"""The kinds of images that the services take."""
 
 
 def openai_message(result: ToolResult) -> dict[str, Any]:
     """A result as a message of OpenAI's chat completions."""
     return {"role": "tool", "tool_call_id": result.id, "content": said(result)}
+
+
+def responses_item(result: ToolResult) -> dict[str, Any]:
+    """A result as an input item of OpenAI's Responses."""
+    blocks = result.content
+    pictured = any(_is_image(block) for block in blocks)
+    output = [_responses(block) for block in blocks] if pictured else said(result)
+    return {"type": "function_call_output", "call_id": result.id, "output": output}
+
+
+def _responses(block: dict[str, Any]) -> dict[str, Any]:
+    if _is_image(block):
+        return {"type": "input_image", "image_url": f"data:{block['mimeType']};base64,{block.get('data', '')}"}
+    return {"type": "input_text", "text": _words(block) or NOTHING}
+
+
+def _is_image(block: dict[str, Any]) -> bool:
+    return block.get("type") == "image" and block.get("mimeType") in _IMAGES
 
 
 def anthropic_block(result: ToolResult) -> dict[str, Any]:
@@ -34,7 +52,7 @@ def anthropic_block(result: ToolResult) -> dict[str, Any]:
 
 
 def _anthropic(block: dict[str, Any]) -> dict[str, Any]:
-    if block.get("type") == "image" and block.get("mimeType") in _IMAGES:
+    if _is_image(block):
         source = {"type": "base64", "media_type": block["mimeType"], "data": block.get("data", "")}
         return {"type": "image", "source": source}
     return {"type": "text", "text": _words(block) or NOTHING}

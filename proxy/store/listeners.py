@@ -11,18 +11,20 @@ from proxy.model import StatusEvent
 log = structlog.get_logger(__name__)
 
 StatusCallback = Callable[[StatusEvent], Awaitable[None] | None]
+Heard = Callable[[StatusEvent], StatusEvent | None]
+"""An event as one listener is told of it; None if it is not its business."""
 
 
 class Listeners:
     """Functions and coroutine functions that hear of every change of state."""
 
     def __init__(self) -> None:
-        self._callbacks: dict[object, StatusCallback] = {}
+        self._callbacks: dict[object, tuple[StatusCallback, Heard]] = {}
 
-    def add(self, callback: StatusCallback) -> Callable[[], None]:
-        """From now on it is called. Returns how to end that."""
+    def add(self, callback: StatusCallback, heard: Heard) -> Callable[[], None]:
+        """From now on it is called, with what is its business. Returns how to end that."""
         ticket = object()
-        self._callbacks[ticket] = callback
+        self._callbacks[ticket] = (callback, heard)
 
         def remove() -> None:
             self._callbacks.pop(ticket, None)
@@ -33,9 +35,12 @@ class Listeners:
         """What tells them; coroutines run in a task group."""
 
         def tell(event: StatusEvent) -> None:
-            for callback in tuple(self._callbacks.values()):
+            for callback, heard in tuple(self._callbacks.values()):
+                told = heard(event)
+                if told is None:
+                    continue
                 try:
-                    waiting = callback(event)
+                    waiting = callback(told)
                 except Exception:
                     log.exception("status.callback_failed", upstream=event.upstream)
                 else:

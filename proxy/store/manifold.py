@@ -1,16 +1,18 @@
 """``Manifold``: everything that stands behind the server's doors, inside a program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from proxy.config.load import load
-from proxy.config.model import AgentConfig, Config, UpstreamConfig
+from proxy.config.model import AgentConfig, Config
 from proxy.errors import ManifoldError
+from proxy.keeping import users_state
 from proxy.model import Caller, Era
 from proxy.runtime import Runtime, background
+from proxy.service.clock import SYSTEM, Clock
 from proxy.service.observe import Observe
 from proxy.store.asking import Handlers
 from proxy.store.caching import CacheFigures
@@ -18,11 +20,13 @@ from proxy.store.context import Context
 from proxy.store.engine import Engine, Errors, Validate
 from proxy.store.extensions import Middleware, installed_layers, layers_of
 from proxy.store.figures import Recorder
-from proxy.store.listeners import Listeners, StatusCallback
 from proxy.store.patience import patient
-from proxy.store.registration import Registration, Spec, config_of
-from proxy.store.status import ConnectionTest, Status
-from proxy.store.storage import Storage, StoredListings, kept_figures, opened
+from proxy.store.registration import Registration, config_of
+from proxy.store.renewal import EVERY, renewed
+from proxy.store.servers import Place, Servers
+from proxy.store.status import Status
+from proxy.store.storage import Storage, StoredListings, StoredPins, kept_figures, opened
+from proxy.store.tokens import vault_for
 from proxy.telemetry import logging
 from proxy.upstream.pool import canonical
 
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from proxy.store.sync import SyncManifold
 
 
-class Manifold:
+class Manifold(Servers):
     """Upstreams, catalog, names and towers in one's own process, as an async context manager.
 
     Args:
@@ -43,6 +47,9 @@ class Manifold:
         middleware: goes around all requests to upstreams, the first one outermost.
         tool_handlers: glob over ``server.tool`` -> what handles calls of these tools.
         entry_points: whether to use the middleware and tool handlers of installed packages too.
+        refresh_every: seconds between automatic refreshes of everything that is connected; 0 makes none. Apart from
+            this, each upstream is listed anew when it says so and at the age of its own ``refresh``.
+        clock: monotonic seconds, for everything that waits; a test may give one that it moves by hand.
 
     Raises:
         ConfigError: the configuration cannot be used; with everything that is wrong with it.
@@ -59,19 +66,23 @@ class Manifold:
         middleware: Sequence[Middleware] = (),
         tool_handlers: Mapping[str, Middleware] | None = None,
         entry_points: bool = True,
+        refresh_every: float = EVERY,
+        clock: Clock = SYSTEM,
     ) -> None:
+        if refresh_every < 0:
+            raise ValueError(f"refresh_every must not be negative, as {refresh_every} is")
         self._config = load(config).config if isinstance(config, str | Path) else config_of(config)
         self._handlers = handlers or Handlers()
         self._manner = (validate, errors)
         self._storage = storage
-        self._recorder = Recorder()
+        self._refresh_every, self._clock = refresh_every, clock
+        self._recorder = Recorder(lambda upstream: self._place.registration.owner(upstream) is None)
         extensions = [*(installed_layers() if entry_points else ()), *layers_of(middleware, tool_handlers)]
         self._layers = (Observe(self._recorder), patient, *extensions)
-        self._listeners = Listeners()
         self._stack = AsyncExitStack()
         self._engine: Engine | None = None
         self._contexts: dict[str | None, Context] = {}
-        self._registration = Registration(lambda: self.runtime)
+        self._place = Place(Registration(lambda: self.runtime))
 
     async def __aenter__(self) -> Self:
         """Start the upstreams in the background; nothing is waited for.
@@ -87,11 +98,18 @@ class Manifold:
             tasks = await stack.enter_async_context(background())
             state = self._config.server.state_dir
             keeper = StoredListings(storage) if state is None and self._storage is not None else state
-            runtime = await stack.enter_async_context(Runtime(self._config, state=keeper, layers=self._layers))
-            self._engine = Engine(runtime, self._recorder, storage, *self._manner)
-            runtime.on_status.append(self._listeners.into(tasks))
+            made = Runtime(self._config, state=keeper, layers=self._layers, clock=self._clock)
+            if self._storage is not None and made.registry.vault is None:
+                made.registry.vault = vault_for(self._storage, storage, users_state())
+            if isinstance(keeper, StoredListings):
+                made.trust.keeper = StoredPins(storage)
+            runtime = await stack.enter_async_context(made)
+            self._engine = Engine(runtime, self._recorder, storage, self._place, *self._manner)
+            runtime.on_status.append(self._place.listeners.into(tasks))
             told = self._handlers.capabilities
             runtime.start(Caller(era=Era.MODERN, capabilities=told, told=canonical(told)) if told else None)
+            if self._refresh_every:
+                tasks.start_soon(renewed, self._renew, self._refresh_every, self._clock)
             self._stack = stack.pop_all()
         return self
 
@@ -176,7 +194,7 @@ class Manifold:
         return self.for_agent(name, handlers=handlers)
 
     async def remove_agent(self, name: str) -> None:
-        """Remove an agent. Its contexts find nothing any more; its data stays in the storage.
+        """Remove an agent and its own servers. Its contexts find nothing any more; its data stays in the storage.
 
         Raises:
             UnknownServer: there is no such agent.
@@ -185,93 +203,26 @@ class Manifold:
         self._contexts.pop(name, None)
         self._running.forget_agent(name)
 
-    # -- upstreams -----------------------------------------------------------------------------------------------------
-
-    async def register(self, name: str, spec: Spec) -> Status:
-        """Take on an upstream and start it. Waits for its first listing until its grace is over.
-
-        Args:
-            name: its name.
-            spec: a URL, a mapping as in a configuration file (``${env:NAME}`` is filled in), or an ``UpstreamConfig``.
-
-        Raises:
-            ConfigError: the specification cannot be used, or the name is taken.
-        """
-        await self._registration.register(name, spec)
-        return self.status(name)
-
-    async def unregister(self, name: str) -> None:
-        """Give up an upstream; its calls under way finish in the background. Raises UnknownServer."""
-        await self._registration.unregister(name)
-
-    async def ensure_registered(self, name: str, spec: Spec) -> bool:
-        """Register an upstream, unless it is there as specified and in good order; returns whether it was not.
-
-        One whose address, transport, headers or command differ, or which cannot be reached, is connected anew.
-
-        Raises:
-            ConfigError: the specification cannot be used.
-        """
-        return await self._registration.ensure_registered(name, spec)
-
-    def is_registered(self, name: str) -> bool:
-        """Whether there is an upstream of that name, connected or not."""
-        return name in self.runtime.config.upstreams
-
-    async def connect(self, *names: str) -> dict[str, Status]:
-        """Connect upstreams, or all; waits until it is known how that ended, and returns how they stand.
-
-        Raises:
-            UnknownServer: there is none of that name.
-        """
-        return await self._registration.connect(names)
-
-    async def disconnect(self, *names: str) -> None:
-        """Disconnect upstreams, or all: exactly their tools go until ``connect``. Raises UnknownServer."""
-        await self._registration.disconnect(names)
-
-    async def test_connection(self, target: str | Mapping[str, Any] | UpstreamConfig) -> ConnectionTest:
-        """Reach an upstream once, on a connection of its own, and say how that went.
-
-        Args:
-            target: the name of a registered upstream, a URL, or a specification as for ``register``.
-
-        Raises:
-            ConfigError: the specification cannot be used.
-            UnknownServer: it is neither a URL nor a registered name.
-        """
-        return await self._registration.test(target)
-
-    def status(self, name: str) -> Status:
-        """How an upstream stands. Raises UnknownServer."""
-        return self._registration.status(name)
-
-    def statuses(self) -> dict[str, Status]:
-        """How all upstreams stand."""
-        return self._registration.statuses()
-
-    def on_status_change(self, callback: StatusCallback) -> Callable[[], None]:
-        """Call a function or a coroutine function on every change of an upstream's state; returns how to end that.
-
-        A callback that fails is logged and harms nobody.
-        """
-        return self._listeners.add(callback)
-
     # -- caches and figures --------------------------------------------------------------------------------------------
 
     async def refresh(self, *names: str) -> dict[str, Status]:
         """List upstreams anew now, or all; one that cannot be reached keeps its last-known tools.
 
-        Without this, each is listed anew when it says that something changed, and at the age of ``refresh`` (30 min).
+        Without this, each is listed anew when it says that something changed, and at the age of ``refresh`` (30 min);
+        and all of them every two hours (``refresh_every``).
 
         Raises:
             UnknownServer: there is none of that name.
         """
-        chosen = names or tuple(upstream.name for upstream in self.runtime.registry)
+        chosen = names or tuple(name for name in self.statuses() if name in self.runtime.registry)
         for name in chosen:
             self.status(name)
         await self._running.refresh(name for name in chosen if name in self.runtime.registry)
         return {name: self.status(name) for name in chosen}
+
+    async def _renew(self) -> None:
+        # What is switched off by its idle time, or not needed yet, is not started for this.
+        await self._running.refresh([one.name for one in self.runtime.registry if one.is_live])
 
     def clear_cache(self, *, agent: str | None = None, server: str | None = None) -> None:
         """Forget what is known of what an agent sees, of one server, or everything: it is listed anew when asked for.

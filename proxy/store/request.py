@@ -4,26 +4,28 @@ What the relay does for a client behind a door, made of the same parts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from proxy.agents import rewrite
 from proxy.bridge.convert import Crossing, error_for, result_for
 from proxy.bridge.drive import drive
 from proxy.bridge.failed import failed_call
-from proxy.errors import ArgumentProblem, InvalidArguments, ManifoldError, Rejected, RoutingError
+from proxy.errors import ArgumentProblem, InvalidArguments, ManifoldError, ProtocolFault, Rejected, RoutingError
 from proxy.model import Caller, Era, Params, Reply, Sent
 from proxy.router import Request, Routed
 from proxy.store.asking import Asked, Handlers
 from proxy.store.calls import ToolCall
 from proxy.store.engine import Engine, Validate
+from proxy.store.pages import visited
 from proxy.store.patience import bounded, patience
 from proxy.store.result import ToolResult
 from proxy.store.tool import Tool
-from proxy.store.validation import Uncheckable
+from proxy.store.validation import Report, Uncheckable
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,7 @@ class Door:
 
         Raises:
             RoutingError: it means none, or several.
+            UpstreamError: it belongs to an upstream of which nobody knows yet what it offers.
         """
         agent = self.caller.agent
         await self.engine.renew(agent)
@@ -59,7 +62,14 @@ class Door:
             return self.engine.tool(agent, name)
         except RoutingError:
             await self.engine.runtime.ready(agent)
-            return self.engine.tool(agent, name)
+            try:
+                return self.engine.tool(agent, name)
+            except RoutingError as error:
+                router, request = self.engine.runtime.router, Request(_CALL, {"name": name}, self.caller)
+                away = router.out_of_reach(request)
+                fault = error if away is None or away.fault is None else away.fault
+                router.refused(request, fault)
+                raise fault from None
 
     async def call(self, call: ToolCall, arguments: dict[str, Any], manner: Manner) -> ToolResult:
         """Call a tool.
@@ -87,15 +97,17 @@ class Door:
         if validate == "off":
             return ()
         try:
-            problems = self.engine.validators.check(tool.input_schema, arguments)
+            report = self.engine.validators.check(tool.input_schema, arguments)
         except Uncheckable as error:
-            problems = (ArgumentProblem("", "a schema that can be checked", f"one that cannot: {error}"),)
-        if problems and validate == "strict":
-            found = "; ".join(map(str, problems))
-            raise InvalidArguments(f"The arguments do not fit the tool {tool.name!r}: {found}.", problems=problems)
-        if problems:
-            log.warning("arguments.doubtful", tool=tool.name, upstream=tool.server, problems=[*map(str, problems)])
-        return problems
+            report = Report((ArgumentProblem("", "a schema that can be checked", f"one that cannot: {error}"),))
+        if report.problems and validate == "strict":
+            found = "; ".join(map(str, report.problems))
+            fault = f"The arguments do not fit the tool {tool.name!r}: {found}."
+            raise InvalidArguments(fault, problems=report.problems)
+        doubts = (*report.problems, *report.skipped)
+        if doubts:
+            log.warning("arguments.doubtful", tool=tool.name, upstream=tool.server, problems=[*map(str, doubts)])
+        return doubts
 
     async def _sent(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         back = Asked(self.handlers)
@@ -106,8 +118,11 @@ class Door:
             routed = await router.route(request)
         back.view, back.upstream = routed.view, routed.route.upstream
 
-        async def send(own: Params) -> Reply:
+        async def once(own: Params) -> Reply:
             return await router.send(replace(routed, call=replace(routed.call, params=own)))
+
+        async def send(own: Params) -> Reply:
+            return await visited(once, own, back=back, capabilities=self.caller.capabilities)
 
         try:
             reply = await drive(
@@ -117,10 +132,12 @@ class Door:
                 capabilities=self.caller.capabilities,
                 clock=self.engine.runtime.clock,
             )
+            # Decoded anew: a result may be shared with others, and a program may change its own.
+            result = rewrite.result(routed.view, back.upstream, method, msgspec.json.decode(reply.raw))
         except Rejected as error:
             raise self._refusal(request, routed, error) from error
-        # Decoded anew: a result may be shared with others, and a program may change its own.
-        result = rewrite.result(routed.view, back.upstream, method, msgspec.json.decode(reply.raw))
+        except RecursionError as error:
+            raise ProtocolFault("its result is nested too deeply to be used", upstream=back.upstream) from error
         return result_for(Crossing(reply.era, Era.HANDSHAKE), method, result, {})
 
     @staticmethod
@@ -128,7 +145,7 @@ class Door:
         uri = request.params.get("uri")
         crossing = Crossing(error.era or Era.HANDSHAKE, Era.HANDSHAKE)
         told = error_for(crossing, request.method, error, uri if isinstance(uri, str) else None)
-        told.upstream = routed.route.upstream
+        told.upstream, told.hint = routed.route.upstream, error.hint
         return told
 
 

@@ -1,7 +1,7 @@
 """Where a program's Manifold keeps things: one small protocol, which every py-key-value store fulfils."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,6 +17,10 @@ from key_value.aio.stores.filetree import (
 )
 from key_value.aio.stores.memory import MemoryStore
 
+from proxy.catalog.pinfile import Owner
+from proxy.catalog.pinfile import packed as packed_pins
+from proxy.catalog.pinfile import unpacked as unpacked_pins
+from proxy.catalog.pinning import Pins
 from proxy.catalog.store import Loaded, packed, unpacked
 from proxy.errors import ConfigError, Problem
 from proxy.model import Listing
@@ -26,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 LISTINGS: Final = "listings"
 METRICS: Final = "metrics"
+PINS: Final = "pins"
 TOKENS: Final = "tokens"
 """The collections in which Manifold itself keeps things; agents have ``agent-NAME``."""
 
@@ -184,3 +189,49 @@ class StoredListings:
 
 def _key(upstream: str, identity: str) -> str:
     return sha256(f"{len(upstream)}:{upstream}{identity}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class StoredPins:
+    """Keeps pins in a storage (``catalog.pinfile.PinKeeper``): called in a worker thread of anyio.
+
+    They belong to a server's name: a program has one configuration.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def load(self, owner: Owner) -> Pins | None:
+        """What was decided about an upstream; None if nobody ever saw it. What cannot be used is a fault in it."""
+        try:
+            kept = anyio.from_thread.run(self._get, _key(owner.upstream, ""))
+            return None if kept is None else unpacked_pins(str(kept["pins"]).encode(), "the storage's entry")
+        except Exception as error:  # noqa: BLE001 - a storage may fail in any way; then nobody knows what was decided
+            return Pins(fault=f"the storage did not say: {type(error).__name__}: {error}")
+
+    def first(self, owner: Owner, pins: Pins) -> str:
+        """Keep the first pins of an upstream, unless there are some; returns why that is not possible."""
+        if self.load(owner) is not None:
+            return ""
+        try:
+            self.save(owner, pins)
+        except ConfigError as error:
+            return error.message
+        return ""
+
+    def save(self, owner: Owner, pins: Pins) -> None:
+        """Keep pins in the place of older ones. Raises ConfigError."""
+        try:
+            anyio.from_thread.run(self._put, _key(owner.upstream, ""), {"pins": packed_pins(owner, pins).decode()})
+        except Exception as error:
+            reason = f"the storage did not take the pins: {type(error).__name__}: {error}"
+            raise ConfigError([Problem("storage", reason)]) from error
+
+    def deciding(self) -> AbstractContextManager[None]:
+        """Nobody waits: a storage has no locks."""
+        return nullcontext()
+
+    async def _get(self, key: str) -> dict[str, Any] | None:
+        return await self._storage.get(key, collection=PINS)
+
+    async def _put(self, key: str, value: Mapping[str, Any]) -> None:
+        await self._storage.put(key, value, collection=PINS)

@@ -23,19 +23,30 @@ PATIENCE: Final = 0.5
 """Seconds of start-up after which its progress is shown."""
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Facade(Generic[A]):
+class _Facade(Generic[A_co]):
     """Something asynchronous, and the loop that it lives in."""
 
-    def __init__(self, portal: BlockingPortal, inner: A) -> None:
+    def __init__(self, portal: BlockingPortal, inner: A_co) -> None:
         self._portal = portal
         self._inner = inner
 
     def _run(self, work: Callable[[], Awaitable[R]]) -> R:
-        return self._portal.call(work)
+        return _waited(self._portal, work)
+
+
+def _waited(portal: BlockingPortal, work: Callable[[], Awaitable[R]]) -> R:
+    """Run something in the loop behind; whoever gives up waiting (Ctrl-C) cancels it."""
+    task = portal.start_task_soon(work)
+    try:
+        return task.result()
+    except BaseException:
+        task.cancel()
+        raise
 
 
 def _waits(method: Callable[Concatenate[A, P], Awaitable[R]]) -> Callable[Concatenate[_Facade[A], P], R]:
@@ -74,6 +85,8 @@ class SyncContext(_Facade[Context]):
     call_tool = _waits(Context.call_tool)
     batch_call = _waits(Context.batch_call)
     openai_tools = _waits(Context.openai_tools)
+    responses_tools = _waits(Context.responses_tools)
+    answer_responses = _waits(Context.answer_responses)
     anthropic_tools = _waits(Context.anthropic_tools)
     answer_openai = _waits(Context.answer_openai)
     answer_anthropic = _waits(Context.answer_anthropic)
@@ -83,6 +96,16 @@ class SyncContext(_Facade[Context]):
     list_prompts = _waits(Context.list_prompts)
     read_resource = _waits(Context.read_resource)
     get_prompt = _waits(Context.get_prompt)
+    register = _waits(Context.register)
+    unregister = _waits(Context.unregister)
+    ensure_registered = _waits(Context.ensure_registered)
+    connect = _waits(Context.connect)
+    disconnect = _waits(Context.disconnect)
+    test_connection = _waits(Context.test_connection)
+    is_registered = _in_loop(Context.is_registered)
+    status = _in_loop(Context.status)
+    statuses = _in_loop(Context.statuses)
+    on_status_change = _in_loop(Context.on_status_change)
     tool_metrics = _in_loop(Context.tool_metrics)
     server_metrics = _in_loop(Context.server_metrics)
     slowest_tools = _in_loop(Context.slowest_tools)
@@ -123,7 +146,7 @@ class SyncManifold(_Facade[Manifold], AbstractContextManager["SyncManifold"]):
         with ExitStack() as stack:
             self._portal = stack.enter_context(start_blocking_portal())
             stack.enter_context(self._portal.wrap_async_context_manager(self._inner))
-            self._portal.call(_started, self._inner, self._console)
+            _waited(self._portal, partial(_started, self._inner, self._console))
             self._stack = stack.pop_all()
         return self
 
@@ -143,7 +166,7 @@ class SyncManifold(_Facade[Manifold], AbstractContextManager["SyncManifold"]):
 
     def create_agent(self, name: str, settings: Any = None, *, handlers: Handlers | None = None) -> SyncContext:
         """Create an agent, or change one, and return its context. Raises ConfigError."""
-        made = self._portal.call(partial(self._inner.create_agent, name, settings, handlers=handlers))
+        made = self._run(partial(self._inner.create_agent, name, settings, handlers=handlers))
         return SyncContext(self._portal, made)
 
     remove_agent = _waits(Manifold.remove_agent)

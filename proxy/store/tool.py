@@ -96,6 +96,20 @@ def openai_tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def responses_tool(tool: Tool) -> dict[str, Any]:
+    """A tool as OpenAI's Responses take it in ``tools``."""
+    # Strict schemas are another dialect, which few servers write: without saying so the service would rewrite them.
+    made: dict[str, Any] = {
+        "type": "function",
+        "name": tool.function,
+        "parameters": _object_schema(tool),
+        "strict": False,
+    }
+    if tool.description:
+        made["description"] = tool.description
+    return made
+
+
 def anthropic_tool(tool: Tool) -> dict[str, Any]:
     """A tool as Anthropic's messages take it in ``tools``."""
     made: dict[str, Any] = {"name": tool.function, "input_schema": _object_schema(tool)}

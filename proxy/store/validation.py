@@ -1,12 +1,13 @@
 """Arguments against a tool's schema: which argument, what was expected, what kind of value came instead.
 
 A schema comes from an upstream and is not trusted: references to other documents are never fetched, and one that cannot
-be used is reported as such.
+be used is reported as such. Nothing in it can make a check take long (``patterns``).
 """
 
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from proxy.config.suggest import did_you_mean
 from proxy.errors import ArgumentProblem
 from proxy.store.arguments import kind_of
 from proxy.store.caching import Tally
+from proxy.store.patterns import MAX_STEPS, Guard, TooIntricate, extra_names, guarded, undeclared
 
 MAX_PROBLEMS: Final = 20
 """How many problems a report names at most."""
@@ -63,11 +65,27 @@ class _Validator(Protocol):
     def iter_errors(self, instance: Any) -> Iterator[ValidationError]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check found."""
+
+    problems: tuple[ArgumentProblem, ...] = ()
+    """What is wrong with the arguments."""
+    skipped: tuple[ArgumentProblem, ...] = ()
+    """Rules of the schema that could not be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    validator: _Validator
+    guard: Guard
+
+
 class Validators:
     """Checks arguments; remembers prepared schemas, by the identity of the schema, which a catalog never changes."""
 
     def __init__(self) -> None:
-        self._ready: OrderedDict[int, tuple[Any, _Validator | Uncheckable]] = OrderedDict()
+        self._ready: OrderedDict[int, tuple[Any, _Prepared | Uncheckable]] = OrderedDict()
         self.tally = Tally()
 
     def __len__(self) -> int:
@@ -77,25 +95,32 @@ class Validators:
         """Forget all prepared schemas."""
         self._ready.clear()
 
-    def check(self, schema: Any, arguments: Mapping[str, Any]) -> tuple[ArgumentProblem, ...]:
-        """What is wrong with arguments; empty if nothing is.
+    def check(self, schema: Any, arguments: Mapping[str, Any]) -> Report:
+        """What is wrong with arguments, and which rules could not be checked.
 
         Raises:
             Uncheckable: the schema cannot be used.
         """
-        validator = self._validator(schema)
-        if isinstance(validator, Uncheckable):
-            raise validator
+        prepared = self._validator(schema)
+        if isinstance(prepared, Uncheckable):
+            raise prepared
+        with prepared.guard.checking() as skipped:
+            problems = self._problems(prepared.validator, arguments)
+        return Report(problems, tuple(skipped)[:MAX_PROBLEMS])
+
+    @staticmethod
+    def _problems(validator: _Validator, arguments: Mapping[str, Any]) -> tuple[ArgumentProblem, ...]:
         try:
-            found = list(validator.iter_errors(arguments))
+            found = [problem for error in validator.iter_errors(arguments) for problem in _problems(error)]
         except Unresolvable as error:  # also jsonschema's own, which is made of it
             raise Uncheckable(f"it refers to {getattr(error, 'ref', 'something')!r}, which is not in it") from None
+        except TooIntricate:
+            raise Uncheckable(f"a check follows more than {MAX_STEPS} references in it") from None
         except (RecursionError, re.error, TypeError, ValueError) as error:
             raise Uncheckable(f"{type(error).__name__} while checking") from None
-        problems = dict.fromkeys(problem for error in found for problem in _problems(error))
-        return tuple(problems)[:MAX_PROBLEMS]
+        return tuple(dict.fromkeys(found))[:MAX_PROBLEMS]
 
-    def _validator(self, schema: Any) -> _Validator | Uncheckable:
+    def _validator(self, schema: Any) -> _Prepared | Uncheckable:
         known = self._ready.get(id(schema))
         if known is not None and known[0] is schema:
             self.tally.hits += 1
@@ -109,21 +134,25 @@ class Validators:
         return made
 
 
-def _prepared(schema: Any) -> _Validator | Uncheckable:
+def _prepared(schema: Any) -> _Prepared | Uncheckable:
     if not isinstance(schema, Mapping):
         return Uncheckable("it is not an object")
-    kind = validator_for(schema, default=Draft202012Validator)
+    kind: Any = validator_for(schema, default=Draft202012Validator)
     try:
-        kind.check_schema(dict(schema))
+        kind.check_schema(dict(schema), format_checker=_NO_FORMATS)
+        guard = Guard(schema)
+        own = undeclared(schema)
     except SchemaError as error:
         return Uncheckable(f"it is no valid JSON Schema: at {error.json_path}")
-    except (RecursionError, re.error) as error:
+    except re.error as error:
+        return Uncheckable(f"it has a pattern that is none: {error.msg}")
+    except (RecursionError, OverflowError) as error:
         return Uncheckable(type(error).__name__)
     nothing_elsewhere: Registry[Any] = EMPTY_REGISTRY  # without a ``retrieve``: nothing is ever fetched
-    made: _Validator = kind(schema, registry=nothing_elsewhere, format_checker=_FORMATS)
-    return made
+    return _Prepared(guarded(kind)(own, registry=nothing_elsewhere, format_checker=_FORMATS), guard)
 
 
+_NO_FORMATS: Final = FormatChecker(formats=())
 _FORMATS: Final = FormatChecker()
 
 
@@ -174,11 +203,10 @@ def _missing(error: ValidationError, where: str) -> Iterator[ArgumentProblem]:
 
 def _unexpected(error: ValidationError, where: str) -> Iterator[ArgumentProblem]:
     known = _members(error)
-    patterns = error.schema.get("patternProperties", {}) if isinstance(error.schema, Mapping) else {}
+    schema: Any = error.schema
     given: Any = error.instance
-    for name, value in given.items():
-        if name in known or any(re.search(pattern, name) for pattern in patterns):
-            continue
+    for name in extra_names(given, schema):
+        value = given[name]
         near = did_you_mean(name, known)
         choice = near or (f"known: {', '.join(list(known)[:_SHOWN])}" if known else "it takes none")
         yield ArgumentProblem(_below(where, name), f"no such argument ({choice})", kind_of(value))

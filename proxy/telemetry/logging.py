@@ -1,19 +1,31 @@
 """Logs by structlog, always to standard error: standard output belongs to the protocol.
 
 Records of the standard library (uvicorn, fastmcp, mcp, aiohttp) pass through the same processors, so that an operator
-reads one format. Values under keys that name secrets are masked, whoever logs them.
+reads one format. Values under keys that name secrets are masked, whoever logs them, and so are known secrets wherever
+they stand: at the one place through which every line goes. On a terminal nothing that an upstream wrote can move the
+cursor or pass for a line of ours; JSON escapes it by itself.
 """
 
 import contextlib
 import logging
+import re
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TextIO, cast
 
 import structlog
 
+from proxy.masking import MASK, masked
+
 SECRET_WORDS: Final = ("authorization", "token", "secret", "password", "api_key", "apikey", "cookie", "credential")
-MASK: Final = "•••"
+
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What drives a terminal, breaks a line, or turns the direction of writing."""
+_MARGIN: Final = "    | "
+"""Stands before each line of a traceback, so that no line in it looks like an event."""
+_DEPTH: Final = 6
+"""How deep values are looked through."""
 
 _QUIET: Final = (
     "uvicorn",
@@ -28,8 +40,11 @@ _QUIET: Final = (
 )
 
 
-class _Lossy:
-    """A stream whose end nobody listens to any more (a closed terminal) is no reason to stop serving."""
+class _Sink:
+    """Where all lines go. No secret passes.
+
+    A stream whose end nobody listens to any more (a closed terminal) is no reason to stop serving.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -37,7 +52,7 @@ class _Lossy:
     def write(self, text: str) -> int:
         """Write, or not."""
         with contextlib.suppress(OSError, ValueError):
-            return self._stream.write(text)
+            return self._stream.write(masked(text))
         return 0
 
     def flush(self) -> None:
@@ -53,11 +68,46 @@ def mask_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     return event
 
 
-def _masked(key: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {inner: _masked(str(inner), item) for inner, item in value.items()}
+def _masked(key: str, value: Any, depth: int = _DEPTH) -> Any:
     lowered = key.lower().replace("-", "_")
-    return MASK if value and any(word in lowered for word in SECRET_WORDS) else value
+    if value and not isinstance(value, Mapping | bool | int | float) and any(word in lowered for word in SECRET_WORDS):
+        return MASK
+    if depth and isinstance(value, Mapping):
+        return {inner: _masked(str(inner), item, depth - 1) for inner, item in value.items()}
+    if depth and isinstance(value, list | tuple):
+        return [_masked_member(item, depth - 1) for item in value]
+    return value
+
+
+def _masked_member(item: Any, depth: int) -> Any:
+    """A member of a list; a pair of texts is taken for a header."""
+    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str | bytes):  # noqa: PLR2004 - a pair
+        name = item[0].decode("latin-1") if isinstance(item[0], bytes) else item[0]
+        return [item[0], _masked(name, item[1], depth)]
+    return _masked("", item, depth)
+
+
+def make_harmless(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Show control characters instead of sending them to a terminal: for the console format."""
+    for key, value in event.items():
+        if key != "exc_info" and not isinstance(value, bool | int | float | None):
+            event[key] = harmless(value if isinstance(value, str) else repr(value))
+    return event
+
+
+def harmless(text: str) -> str:
+    """A text in one line that does nothing to a terminal."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _plain_traceback(out: TextIO, exc_info: Any) -> None:
+    """A traceback without the values of variables, of which some are secret, and without control characters."""
+    lines = "".join(traceback.format_exception(*exc_info)).rstrip().split("\n")
+    out.writelines(f"\n{_MARGIN}{harmless(line)}" for line in lines)
+
+
+def _known_masked(_logger: Any, _method: str, text: Any) -> Any:
+    return masked(text) if isinstance(text, str) else text
 
 
 def configure(*, level: str = "info", style: str = "auto", stream: TextIO | None = None) -> None:
@@ -69,7 +119,7 @@ def configure(*, level: str = "info", style: str = "auto", stream: TextIO | None
         stream: where to; standard error by default.
     """
     out = stream or sys.stderr
-    sink = cast("TextIO", _Lossy(out))
+    sink = cast("TextIO", _Sink(out))
     threshold = getattr(logging, level.upper())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -117,6 +167,7 @@ def embed() -> None:
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+            _known_masked,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -127,4 +178,7 @@ def embed() -> None:
 def _renderer(style: str, out: TextIO) -> list[Any]:
     if style == "json" or (style == "auto" and not out.isatty()):
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-    return [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    return [
+        make_harmless,
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_plain_traceback),
+    ]

@@ -8,7 +8,7 @@ to about a tenth, costs one binary search a call, and needs no samples to be kep
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
@@ -110,6 +110,8 @@ class Metrics:
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._series: dict[tuple[str, str], Series] = {}
+        self.retries: dict[str, int] = {}
+        """Upstream -> second and further attempts."""
 
     def record(self, upstream: str, tool: str, code: str | None, seconds: float | None) -> None:
         """Count a call that has ended.
@@ -130,10 +132,15 @@ class Metrics:
         if seconds is not None:
             series.time(seconds)
 
+    def retried(self, upstream: str, times: int) -> None:
+        """Count attempts beyond the first."""
+        self.retries[upstream] = self.retries.get(upstream, 0) + times
+
     def forget(self, upstream: str) -> None:
         """Drop what is known of an upstream that is gone."""
         for key in [key for key in self._series if key[0] == upstream]:
             del self._series[key]
+        self.retries.pop(upstream, None)
 
     def tools(self) -> list[Summary]:
         """A summary of each series."""
@@ -145,6 +152,11 @@ class Metrics:
         for (upstream, _), series in self._series.items():
             whole.setdefault(upstream, Series()).add(series)
         return {upstream: _summary(upstream, "", series) for upstream, series in whole.items()}
+
+    def series(self) -> Iterator[tuple[str, str, Series]]:
+        """Upstream, tool or method, and counts."""
+        for (upstream, tool), series in tuple(self._series.items()):
+            yield upstream, tool, series
 
     def dump(self) -> list[dict[str, Any]]:
         """All series as plain JSON, for ``restore`` in another process."""

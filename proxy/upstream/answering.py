@@ -32,12 +32,21 @@ class Answering:
         self._tasks = tasks
         self._send = send
         self._running: dict[object, anyio.CancelScope] = {}
+        self._dropped = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether so many requests are being answered that more of them had better wait."""
+        return len(self._running) >= MAX_RUNNING // 2
 
     def take(self, message: Message, ask: Ask) -> None:
         """Start to answer a request. Called by readers, so it does not wait."""
         if len(self._running) >= 2 * MAX_RUNNING:
-            log.warning("link.request.dropped", upstream=self._upstream, method=message.method)
+            self._dropped += 1
             return
+        if self._dropped:
+            log.warning("link.requests.dropped", upstream=self._upstream, count=self._dropped)
+            self._dropped = 0
         scope = self._running[message.id] = anyio.CancelScope()
         refuse = len(self._running) > MAX_RUNNING
         self._tasks.start_soon(self._answer, message, _refuse if refuse else ask, scope)

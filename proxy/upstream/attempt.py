@@ -36,7 +36,8 @@ class Attempt:
         Raises:
             UpstreamError: the attempt failed. Nothing of the waiting call was sent.
         """
-        await self._settled.wait()
+        if not self._settled.is_set():  # waiting for what is there already would cost a turn of the event loop
+            await self._settled.wait()
         if self._session is not None:
             return self._session
         raise unavailable(self._error)

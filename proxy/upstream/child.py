@@ -23,6 +23,8 @@ from proxy.upstream.spawn import Command
 _STDIN, _STDOUT, _STDERR, _EXIT = 0, 1, 2, 3
 _LAST_SIGNS: Final = frozenset((_STDOUT, _STDERR, _EXIT))
 
+_SMALL: Final = 1 << 12
+"""Bytes up to which a frame may wait for others."""
 _LAST_WORDS: Final = 0.5
 """Seconds after the first sign of a child's end in which the other signs (output, exit status) may still come."""
 _REAP: Final = 2.0
@@ -42,6 +44,10 @@ class Audience(Protocol):
         """The child wrote to its standard error."""
         ...
 
+    def rest(self) -> float:
+        """Seconds for which none of its output is to be read."""
+        ...
+
     def ended(self) -> None:
         """The child exited or closed its pipes, and everything it wrote has been delivered. Called once."""
         ...
@@ -59,9 +65,13 @@ class Child:
         self._signs: set[int] = set()
         self._exited = anyio.Event()
         self._over = False
+        self._outbox: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stdin = _Pipe(self, _STDIN)
-        self._outputs = (_Pipe(self, _STDOUT, audience.output), _Pipe(self, _STDERR, audience.errors))
+        self._outputs = tuple(
+            _Pipe(self, sign, Slices(take, audience.rest))
+            for sign, take in ((_STDOUT, audience.output), (_STDERR, audience.errors))
+        )
         self._unwatch: Callable[[], None] = _nothing
 
     @classmethod
@@ -114,8 +124,17 @@ class Child:
         return f"it exited with code {code}"
 
     def write(self, frame: bytes) -> None:
-        """Write to its standard input; never waits."""
-        self._stdin.transport.write(frame)
+        """Write to its standard input; never waits. Small frames of one turn of the event loop go out together."""
+        self._outbox.append(frame)
+        if len(frame) > _SMALL or self._stdin.full is not None:
+            self._flush()  # so that it shows at once whether there is room for more
+        elif len(self._outbox) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        frames, self._outbox = self._outbox, []
+        if frames and not self._stdin.transport.is_closing():
+            self._stdin.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     async def writable(self) -> None:
         """Wait until the child has read most of what was written, or shows signs of its end."""
@@ -129,6 +148,7 @@ class Child:
         """
         with anyio.CancelScope(shield=True):
             self._stdin.release()
+            self._flush()
             self._stdin.transport.close()
             with anyio.move_on_after(patience):
                 await self._exited.wait()
@@ -211,12 +231,12 @@ class _Pipe(asyncio.Protocol):
     transport: Any
     """``asyncio.ReadTransport`` or ``WriteTransport``; set as soon as the pipe is connected."""
 
-    def __init__(self, child: Child, sign: int, take: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, child: Child, sign: int, slices: Slices | None = None) -> None:
         self._child = child
         self._sign = sign
         self.full: anyio.Event | None = None
         self.closed = anyio.Event()
-        self.slices = Slices(take or _nothing)
+        self.slices = slices or Slices(_nothing)
 
     def data_received(self, data: bytes) -> None:
         self.slices.feed(data, self.transport)

@@ -4,49 +4,56 @@ No redirects (they would carry credentials elsewhere), no cookies, no proxies fr
 (calls have their own, and streams have none).
 """
 
+import base64
+import re
 from collections.abc import Mapping
-from io import BytesIO
 from types import TracebackType
 from typing import Final, Self
 
-import aiohttp
 import anyio
-from multidict import CIMultiDict
 from yarl import URL
 
 from proxy import __version__
 from proxy.config.model import UpstreamConfig
-from proxy.errors import Lost, ProtocolFault, UpstreamError
-from proxy.upstream.http_errors import Refusal, lost, shown_url, unreachable
+from proxy.credentials.wallet import NOTHING, Held
+from proxy.errors import InvalidArguments, Lost, ProtocolFault, UpstreamError
+from proxy.upstream.http_connection import Broken, NotHttp
+from proxy.upstream.http_dial import Dialer, Unconnected
+from proxy.upstream.http_errors import HttpAuthRequired, Refusal, failed, lost, shown_url
+from proxy.upstream.http_pool import Pool
+from proxy.upstream.http_response import Response, TooMuch
 from proxy.upstream.pending import too_large
+from proxy.upstream.proof import proven, remedy
+from proxy.upstream.share import Share
 from proxy.wire.headers import LAST_EVENT, SESSION, VERSION
+from proxy.wire.packing import ACCEPTED, Unpackable
 
-CONNECT_TIMEOUT: Final = 5.0
-"""Seconds for a TCP connection and its TLS handshake."""
 CONNECTIONS: Final = 100
 """Connections to one upstream, unless it may have more calls under way; the bulkhead is the limit that counts."""
 _SPARE_CONNECTIONS: Final = 16
 """Connections beside those of calls: the event stream, answers, cancellations."""
-_KEEP_ALIVE: Final = 4.0
-"""Seconds an idle connection is kept: less than the 5 s after which uvicorn and Node close theirs, so that no request
-is written into a connection which the other side is just closing."""
 _DRAIN: Final = 1.0
 """Seconds for a stream to end after its answer, so that its connection can be used again."""
 _DELETE: Final = 1.0
 """Seconds for the end of a session."""
-_SMALL_BODY: Final = 1 << 20
+_CLOSE: Final = 1.0
+"""Seconds for all connections to be closed."""
+_HEADS: Final = 256
+"""Request heads that are kept ready; only calls with headers of their own make more than a few."""
 _REFUSAL_BODY: Final = 1 << 16
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
-_BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError)
+BROKEN: Final = (Broken, NotHttp)
+_FAILED: Final = (Unconnected, Broken, NotHttp, Unpackable)
+_UNFIT: Final = re.compile(r"[\r\n\0]")
 
 
 class HttpClient:
     """Sends bytes to one upstream, and knows the headers which its session asks for."""
 
-    def __init__(self, name: str, url: str, config: UpstreamConfig) -> None:
+    def __init__(self, name: str, url: str, config: UpstreamConfig, held: Held = NOTHING) -> None:
         address = URL(url)
         self.upstream = name
         self.url = address.with_user(None)
@@ -56,56 +63,56 @@ class HttpClient:
         """The handshake era's session, once the upstream gave one."""
         self.version: str | None = None
         """The protocol revision that every request names, once it is agreed on."""
+        self.share = Share()
+        """What all streams of the link may cost of the event loop besides answers."""
         self._config = config
-        self._headers = _fixed_headers(address, config)
+        self._headers = _fixed_headers(address, config, held.headers)
+        self._source = held.source
+        self._heads: dict[tuple[object, ...], bytes] = {}
 
     async def __aenter__(self) -> Self:
         limit = max(CONNECTIONS, self._config.concurrency + _SPARE_CONNECTIONS)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit, keepalive_timeout=_KEEP_ALIVE),
-            headers=self._headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-            trust_env=False,
-        )
+        self._pool = Pool(Dialer(self.url).dial, limit)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._session.close()
+        with anyio.move_on_after(_CLOSE, shield=True):
+            await self._pool.close()
 
-    async def post(
-        self, body: bytes, headers: Mapping[str, str] | None = None, *, url: URL | None = None
-    ) -> aiohttp.ClientResponse:
-        """Send a message; any status comes back. Close the response, or ``finish`` it.
+    async def post(self, body: bytes, headers: Mapping[str, str] | None = None, *, url: URL | None = None) -> Response:
+        """Send a message; any status comes back. Close the response, or ``release`` it.
 
         Raises:
             UpstreamError: there was no response.
+            InvalidArguments: a header cannot be sent.
         """
-        # aiohttp asks for a stream where bytes are large: it writes them piece by piece.
-        data = body if len(body) <= _SMALL_BODY else BytesIO(body)
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
         try:
-            return await self._session.post(
-                url or self.url, data=data, headers=self._of_request(headers), allow_redirects=False
+            if self._source is None:
+                return await self._exchange(self._head("POST", headers, url) + length, body)
+            return await proven(
+                self._source, lambda own: self._exchange(self._head("POST", own, url) + length, body), headers
             )
-        except _BROKEN as error:
-            raise unreachable(error, self.upstream, self.where) from error
+        except _FAILED as error:
+            raise failed(error, self.upstream, self.where) from error
 
-    async def get(self, last_event_id: str = "") -> aiohttp.ClientResponse:
+    async def get(self, last_event_id: str = "") -> Response:
         """Open an event stream; any status comes back.
 
         Raises:
             UpstreamError: there was no response.
         """
-        headers = self._of_request({"Accept": EVENTS})
+        headers = {"Accept": EVENTS}
         if last_event_id:
             headers[LAST_EVENT] = last_event_id
         try:
-            return await self._session.get(self.url, headers=headers, allow_redirects=False)
-        except _BROKEN as error:
-            raise unreachable(error, self.upstream, self.where) from error
+            if self._source is None:
+                return await self._repeatable(self._head("GET", headers) + b"\r\n")
+            return await proven(self._source, lambda own: self._repeatable(self._head("GET", own) + b"\r\n"), headers)
+        except _FAILED as error:
+            raise failed(error, self.upstream, self.where) from error
 
     async def end_session(self) -> None:
         """Tell the upstream that our session is over, if it has one. Bounded; it need not succeed."""
@@ -113,13 +120,36 @@ class HttpClient:
             return
         with anyio.move_on_after(_DELETE, shield=True):
             try:
-                response = await self._session.delete(self.url, headers=self._of_request(None), allow_redirects=False)
+                token = self._source.current if self._source is not None else None
+                headers = None if token is None else {"Authorization": token}
+                response = await self._repeatable(self._head("DELETE", headers) + b"\r\n")
                 response.close()
-            except _BROKEN:
+            except _FAILED:
                 pass  # an upstream that is gone needs no telling
         self.session_id = None
 
-    async def refusal(self, response: aiohttp.ClientResponse, *, in_session: bool = False) -> UpstreamError:
+    async def _exchange(self, head: bytes, body: bytes, *, fresh: bool = False) -> Response:
+        pool = self._pool
+        connection = None if fresh else pool.kept()
+        if connection is None:
+            connection = await pool.take(fresh=fresh)
+        try:
+            await connection.exchange(head, body)
+            return Response(connection, pool)
+        except BaseException:
+            connection.abort()
+            raise
+
+    async def _repeatable(self, head: bytes) -> Response:
+        """Send a request that does no harm when it comes twice: a kept connection may just have been closed."""
+        try:
+            return await self._exchange(head, b"")
+        except Broken as error:
+            if not error.untouched:
+                raise
+        return await self._exchange(head, b"", fresh=True)
+
+    async def refusal(self, response: Response, *, in_session: bool = False) -> UpstreamError:
         """What a response that is no answer means. Reads it and closes it.
 
         ``in_session``: the request belonged to a session, even if no header said so.
@@ -132,9 +162,12 @@ class HttpClient:
         finally:
             response.close()
         refusal = Refusal(self.upstream, self.where, response.status, response.headers, body)
-        return refusal.error(in_session=in_session or self.session_id is not None)
+        error = refusal.error(in_session=in_session or self.session_id is not None)
+        if self._source is not None and isinstance(error, HttpAuthRequired):
+            error.hint = remedy(self._source, error.status, error.challenge)
+        return error
 
-    async def body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+    async def body(self, response: Response, limit: int) -> bytes:
         """Read a whole body, which must not have more than ``limit`` bytes.
 
         Raises:
@@ -142,51 +175,68 @@ class HttpClient:
             Lost: it broke off.
         """
         try:
-            body = await response.content.readany()
-            if response.content.at_eof() and len(body) <= limit:
-                return body
-            parts, size = [body], len(body)
-            while not response.content.at_eof() and size <= limit:
-                parts.append(await response.content.readany())
-                size += len(parts[-1])
-        except _BROKEN as error:
+            return await response.whole(limit)
+        except TooMuch as error:
+            raise too_large(self.upstream, error.size, limit) from None
+        except BROKEN as error:
             raise lost(error, self.upstream) from error
-        if size > limit:
-            raise too_large(self.upstream, max(size, response.content_length or 0), limit)
-        return b"".join(parts)
 
-    async def drain(self, response: aiohttp.ClientResponse) -> None:
+    async def drain(self, response: Response) -> None:
         """Read a stream to its end after its answer, so that its connection can be used again. Bounded."""
         try:
             with anyio.move_on_after(_DRAIN):
-                while not response.content.at_eof():
-                    await response.content.readany()
-        except _BROKEN:
+                while not response.ended:
+                    await response.some()
+        except BROKEN:
             pass  # nothing of interest was to come
         finally:
             response.release()
 
-    def _of_request(self, headers: Mapping[str, str] | None) -> CIMultiDict[str]:
+    def _head(self, method: str, headers: Mapping[str, str] | None, url: URL | None = None) -> bytes:
+        """The request line and all headers but the length of the body, ready to be sent."""
+        key = (method, url, self.session_id, self.version, tuple(headers.items()) if headers else None)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            head = self._heads[key] = self._written(method, (url or self.url).raw_path_qs, headers)
+        return head
+
+    def _written(self, method: str, target: str, headers: Mapping[str, str] | None) -> bytes:
+        """What is fixed, then what belongs to the session, then to this request: the last of a name counts."""
+        fields = {name.lower(): (name, value) for name, value in self._headers.items()}
+        for name, value in self._of_request(headers).items():
+            fields[name.lower()] = (name, value)
+        for name, value in fields.values():
+            if _UNFIT.search(name) or _UNFIT.search(value):
+                raise InvalidArguments(f"the header {name!r} would have a line break, which no header can carry")
+        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.values())]
+        return "\r\n".join([*lines, ""]).encode(errors="surrogateescape")
+
+    def _of_request(self, headers: Mapping[str, str] | None) -> dict[str, str]:
         """The headers that change: of the session, then of this request."""
-        own: CIMultiDict[str] = CIMultiDict()
+        own: dict[str, str] = {}
         if self.session_id is not None:
             own[SESSION] = self.session_id
         if self.version is not None:
             own[VERSION] = self.version
         if headers:
+            taken = {name.lower() for name in headers}
+            own = {name: value for name, value in own.items() if name.lower() not in taken}
             own.update(headers)
         return own
 
 
-def content_type(response: aiohttp.ClientResponse) -> str:
-    """The media type of a response, lower case, without parameters."""
-    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-
-
-def _fixed_headers(address: URL, config: UpstreamConfig) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict({"User-Agent": f"mcp-manifold/{__version__}"})
+def _fixed_headers(address: URL, config: UpstreamConfig, held: Mapping[str, str]) -> dict[str, str]:
+    headers = {"User-Agent": f"mcp-manifold/{__version__}", "Accept-Encoding": ACCEPTED}
     if address.user is not None:
-        headers["Authorization"] = aiohttp.encode_basic_auth(address.user, address.password or "")
-    headers.update((name, secret.get_secret_value()) for name, secret in config.headers.items())
-    headers.update({"Accept": f"{JSON}, {EVENTS}", "Content-Type": JSON})
-    return headers
+        login = f"{address.user}:{address.password or ''}".encode("latin-1", errors="replace")
+        headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+    configured = {name: secret.get_secret_value() for name, secret in config.headers.items()}
+    ours = {"Host": address.host_port_subcomponent or "", "Accept": f"{JSON}, {EVENTS}", "Content-Type": JSON}
+    return _over(_over(_over(headers, configured), held), ours)
+
+
+def _over(headers: dict[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
+    taken = {name.lower() for name in stronger}
+    return {name: value for name, value in headers.items() if name.lower() not in taken} | dict(stronger)

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
 import structlog
 
 from proxy.config.model import Transport, UpstreamConfig
+from proxy.credentials.wallet import NOTHING, Held
 from proxy.errors import AuthRequired, ConnectFailed, ProtocolFault, SessionGone, UpstreamError
 from proxy.upstream.http import open_http
 from proxy.upstream.incoming import Heard, SessionIncoming
@@ -23,9 +25,19 @@ _OLD_SERVER: Final = (ProtocolFault, SessionGone)
 """How a server of 2024-11-05 refuses a POST to the address of its event stream (spec, backwards compatibility)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Which way to an upstream, where there are several."""
+
+    url: str | None = None
+    """Its address; None is the first."""
+    held: Held = NOTHING
+    """What is shown to it."""
+
+
 @asynccontextmanager
 async def connected(
-    name: str, config: UpstreamConfig, heard: Heard, offer: Offer, *, url: str | None = None
+    name: str, config: UpstreamConfig, heard: Heard, offer: Offer, *, way: Way = Way()
 ) -> AsyncIterator[Session]:
     """Open a link, negotiate, and give the session; the link is closed when the block is left.
 
@@ -34,37 +46,38 @@ async def connected(
     """
     incoming = SessionIncoming(name, heard)
     async with AsyncExitStack() as stack:
-        link = await stack.enter_async_context(_open(name, config, incoming, url))
+        link = await stack.enter_async_context(_open(name, config, incoming, way))
         try:
             negotiated = await _bounded(link, config, offer)
         except _OLD_SERVER as first:
             if config.type is not Transport.HTTP:
                 raise
             await stack.aclose()
-            link, negotiated = await _fall_back(stack, (name, config, incoming, url), offer, first)
+            link, negotiated = await _fall_back(stack, (name, config, incoming, way), offer, first)
         link.agree(negotiated.version)
         yield Session(name, link, negotiated, incoming)
 
 
-def _open(name: str, config: UpstreamConfig, incoming: Incoming, url: str | None) -> AbstractAsyncContextManager[Link]:
+def _open(name: str, config: UpstreamConfig, incoming: Incoming, way: Way) -> AbstractAsyncContextManager[Link]:
     if config.type is Transport.STDIO:
         return open_stdio(name, config, incoming)
-    address = url or config.endpoints[0]
+    address = way.url or config.endpoints[0]
     if config.type is Transport.SSE:
-        return open_sse(name, address, config, incoming)
-    return open_http(name, address, config, incoming)
+        return open_sse(name, address, config, incoming, way.held)
+    return open_http(name, address, config, incoming, way.held)
 
 
 async def _fall_back(
     stack: AsyncExitStack,
-    where: tuple[str, UpstreamConfig, Incoming, str | None],
+    where: tuple[str, UpstreamConfig, Incoming, Way],
     offer: Offer,
     first: UpstreamError,
 ) -> tuple[Link, Negotiated]:
     """Try HTTP+SSE of 2024-11-05; when that fails too, the first refusal is the one to tell."""
-    name, config, incoming, url = where
+    name, config, incoming, way = where
+    address = way.url or config.endpoints[0]
     try:
-        link = await stack.enter_async_context(open_sse(name, url or config.endpoints[0], config, incoming))
+        link = await stack.enter_async_context(open_sse(name, address, config, incoming, way.held))
         negotiated = await _bounded(link, config, offer)
     except AuthRequired:
         raise

@@ -16,6 +16,7 @@ from proxy.upstream.answering import Answering
 from proxy.upstream.link import Incoming
 from proxy.upstream.pending import (
     CANCELLED,
+    LAG,
     PROGRESS,
     TELL_TIMEOUT,
     Pending,
@@ -25,6 +26,7 @@ from proxy.upstream.pending import (
     too_large,
     with_own_token,
 )
+from proxy.upstream.share import Share
 from proxy.upstream.writing import written
 from proxy.wire import envelope
 from proxy.wire.envelope import Kind, Malformed, Message
@@ -49,6 +51,7 @@ class DuplexLink(ABC):
         self._max_message = max_message
         self._numbers = count(1)
         self._pending: dict[int, Pending] = {}
+        self._share = Share()
         self._answering = Answering(upstream, tasks, self._send)
         self._reason: str | None = None
         self._dead = anyio.Event()
@@ -104,7 +107,7 @@ class DuplexLink(ABC):
         number = next(self._numbers)
         frame = written(envelope.request, number, method, with_own_token(params, back, number))
         await self._ready()
-        pending = self._pending[number] = Pending(method, back)
+        pending = self._pending[number] = Pending(method, back, self._share)
         try:
             await self._write(frame)
             return reply_of(await pending.outcome(), self.upstream)
@@ -154,10 +157,22 @@ class DuplexLink(ABC):
                 self._misread(frame, message)
             elif message.method is UNSET:
                 self._answered(message)
-            elif message.kind is Kind.REQUEST:
-                self._answering.take(message, self._incoming.request)
             else:
-                self._notified(message)
+                began = self._share.now()
+                self._said(message)
+                self._share.charge(began)
+
+    def rest(self) -> float:
+        """Seconds for which nothing more is to be read: the upstream has had its share, or a downstream lags behind."""
+        lags = self._answering.busy or any(pending.lags for pending in self._pending.values())
+        return max(LAG if lags else 0.0, self._share.rest())
+
+    def _said(self, message: Message) -> None:
+        """Take what nobody asked for."""
+        if message.kind is Kind.REQUEST:
+            self._answering.take(message, self._incoming.request)
+        else:
+            self._notified(message)
 
     def _receive_oversized(self, frame: Oversized) -> None:
         pending = self._pending_for(envelope.answered(frame))

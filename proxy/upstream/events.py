@@ -2,8 +2,7 @@
 
 from collections import deque
 
-import aiohttp
-
+from proxy.upstream.http_response import Response
 from proxy.upstream.slices import slice_of
 from proxy.wire import envelope
 from proxy.wire.envelope import Malformed, Message
@@ -14,11 +13,13 @@ from proxy.wire.sse import Event, Parser
 class Events:
     """One SSE response, read event by event."""
 
-    def __init__(self, response: aiohttp.ClientResponse, max_message: int) -> None:
+    def __init__(self, response: Response, max_message: int) -> None:
         self._response = response
         self._parser = Parser(max_message)
         self._waiting: deque[Event | Oversized] = deque()
         self._chunk = b""
+        self._taken = 0
+        """How much of the chunk has been looked at."""
 
     @property
     def last_id(self) -> str:
@@ -34,23 +35,23 @@ class Events:
         """The next event; None at the end of the stream.
 
         Raises:
-            aiohttp.ClientError, OSError: the connection broke.
+            Broken: the connection broke.
         """
         while not self._waiting:
-            if not self._chunk:
-                self._chunk = await self._response.content.readany()
+            if self._taken >= len(self._chunk):
+                self._chunk, self._taken = await self._response.some(), 0
                 if not self._chunk:
                     return None
-            size = slice_of(self._chunk)  # whoever reads may let others run between two events
-            data, self._chunk = self._chunk[:size], self._chunk[size:]
-            self._waiting.extend(self._parser.feed(data))
+            start = self._taken
+            self._taken += slice_of(self._chunk, start)  # whoever reads may let others run between two events
+            self._waiting.extend(self._parser.feed(self._chunk[start : self._taken]))
         return self._waiting.popleft()
 
     async def messages(self) -> list[Message | Malformed | Oversized] | None:
         """The messages of the next event, usually one; none for a mere sign of life; None at the end of the stream.
 
         Raises:
-            aiohttp.ClientError, OSError: the connection broke.
+            Broken: the connection broke.
         """
         event = await self.next()
         if event is None or isinstance(event, Oversized):

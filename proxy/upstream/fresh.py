@@ -1,5 +1,6 @@
 """Keeping what we know of an upstream true: re-listing, and signs of life."""
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -41,30 +42,63 @@ class Freshness:
         self._stale = anyio.Event()
 
 
-async def keep_fresh(fresh: Freshness, ttl: float, clock: Clock, relist: Callable[[], Awaitable[None]]) -> None:
+class Pace:
+    """Waits by figures of a configuration that may change meanwhile; then the new ones count from the same moment."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._changed = anyio.Event()
+
+    def changed(self) -> None:
+        """The figures may be others now."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def until(self, due: Callable[[], float]) -> None:
+        """Wait until the clock says what ``due`` says, which may move; infinity is never."""
+        while (left := due() - self.clock.now()) > 0.0:
+            async with anyio.create_task_group() as tasks:
+                if left < math.inf:
+                    tasks.start_soon(self._wake, left, tasks.cancel_scope)
+                await self._changed.wait()
+                tasks.cancel_scope.cancel()
+
+    async def after(self, seconds: Callable[[], float]) -> None:
+        """Wait so many seconds from now."""
+        began = self.clock.now()
+        await self.until(lambda: began + seconds())
+
+    async def _wake(self, seconds: float, waiting: anyio.CancelScope) -> None:
+        await self.clock.sleep(seconds)
+        waiting.cancel()
+
+
+async def keep_fresh(
+    fresh: Freshness, pace: Pace, ttl: Callable[[], float], relist: Callable[[], Awaitable[None]]
+) -> None:
     """List again whenever the upstream says that something changed, and every ``ttl`` seconds in any case."""
     while True:
         async with anyio.create_task_group() as tasks:
 
             async def expire() -> None:
-                await clock.sleep(ttl)
+                await pace.after(ttl)
                 fresh.changed()
 
             tasks.start_soon(expire)
             await fresh.stale()
             tasks.cancel_scope.cancel()
         await relist()
-        await clock.sleep(CALM)
+        await pace.clock.sleep(CALM)
 
 
-async def keep_healthy(session: Session, every: float, clock: Clock, unwell: Callable[[str], None]) -> None:
+async def keep_healthy(session: Session, pace: Pace, every: Callable[[], float], unwell: Callable[[str], None]) -> None:
     """Ask for a sign of life every ``every`` seconds; 0 switches it off.
 
     It goes over the existing session: a health check that opens connections of its own finds other things healthy
     than the calls do.
     """
-    while every > 0:
-        await clock.sleep(every)
+    while True:
+        await pace.after(lambda: every() or math.inf)
         try:
             with anyio.fail_after(HEALTH_PATIENCE):
                 await session.check()

@@ -68,6 +68,12 @@ class Guard:
             self.health,
         )(self.member.request)
 
+    def reconnected(self) -> None:
+        """There is a new link. That it can be opened is no proof that calls succeed on it, but reason enough to try."""
+        self.health.tell()
+        if self.breaker is not None:
+            self.breaker.probe()
+
     def _breaker(self, policy: BreakerPolicy) -> Breaker:
         return Breaker(policy, clock=self._clock, changed=self._changed, judged=verdict_on)
 

@@ -1,22 +1,24 @@
 """Streamable HTTP (2025-03-26 and later): each request is a POST, its answer JSON or a stream of events."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from itertools import count
 from typing import Any, Final
 
-import aiohttp
 import anyio
 import anyio.lowlevel
 import structlog
 from anyio.abc import TaskGroup
 
 from proxy.config.model import UpstreamConfig
+from proxy.credentials.wallet import NOTHING, Held
 from proxy.errors import ConnectFailed, Lost, ProtocolFault, SessionGone, UpstreamError
 from proxy.model import Backchannel, Era, Params, Reply
 from proxy.upstream.answering import Answering
-from proxy.upstream.client import EVENTS, HttpClient, content_type
+from proxy.upstream.client import EVENTS, HttpClient
+from proxy.upstream.http_response import Response
 from proxy.upstream.http_stream import Take, answer_in_stream, keep_listening
 from proxy.upstream.inbox import Inbox
 from proxy.upstream.link import Incoming
@@ -37,12 +39,14 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_http(name: str, url: str, config: UpstreamConfig, incoming: Incoming) -> AsyncIterator["HttpLink"]:
+async def open_http(
+    name: str, url: str, config: UpstreamConfig, incoming: Incoming, held: Held = NOTHING
+) -> AsyncIterator["HttpLink"]:
     """Be ready to send requests to a URL. Nothing is sent before the first request.
 
     When the block is left, calls under way are lost and the session, if there is one, is ended.
     """
-    async with HttpClient(name, url, config) as client, tasks_of_link() as tasks:
+    async with HttpClient(name, url, config, held) as client, tasks_of_link() as tasks:
         link = HttpLink(client, incoming, tasks)
         try:
             yield link
@@ -62,13 +66,15 @@ class HttpLink:
         self._client = client
         self._tasks = tasks
         self._numbers = count(1)
-        self._under_way: set[anyio.CancelScope] = set()
+        # A cancel scope for each call would cost as much as all the rest here, to be of use once in a link's life.
+        self._under_way: dict[int, asyncio.Task[Any]] = {}
+        self._cut: set[int] = set()
         answering = Answering(client.upstream, tasks, self._send)
         self._inbox = Inbox(incoming, tasks, answering, client.upstream, client.max_message)
         self._handshake = True
         self._reason: str | None = None
         self._gone = False
-        self._quiet = anyio.Event()
+        self._quiet: anyio.Event | None = None
         self._dead = anyio.Event()
 
     @property
@@ -113,22 +119,26 @@ class HttpLink:
         number = next(self._numbers)
         if back is not None and back.progress_token is not None:
             self._inbox.backs[number] = back
-        with anyio.CancelScope() as scope:
-            self._under_way.add(scope)
-            try:
-                body = written(envelope.request, number, method, with_own_token(params, back, number))
-                response = await self._client.post(body, headers)
-                return reply_of(await self._answer(response, number, method, back), self.upstream)
-            except anyio.get_cancelled_exc_class():
-                if self._reason is None and self._cancels_by_notification(method, headers):
-                    self._tasks.start_soon(self._tell_cancelled, number)
-                raise
-            finally:
-                self._under_way.discard(scope)
-                self._inbox.backs.pop(number, None)
-                if not self._under_way:
-                    self._quiet.set()
-        raise Lost(f"the connection was lost during the call: {self._reason}", upstream=self.upstream)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio is the only backend that HTTP upstreams run on
+        self._under_way[number] = task
+        others = task.cancelling()
+        try:
+            body = written(envelope.request, number, method, with_own_token(params, back, number))
+            response = await self._client.post(body, headers)
+            return reply_of(await self._answer(response, number, method, back), self.upstream)
+        except asyncio.CancelledError:
+            if number in self._cut and task.uncancel() <= others:
+                text = f"the connection was lost during the call: {self._reason}"
+                raise Lost(text, upstream=self.upstream) from None
+            if self._reason is None and self._cancels_by_notification(method, headers):
+                self._tasks.start_soon(self._tell_cancelled, number)
+            raise
+        finally:
+            del self._under_way[number]
+            self._inbox.backs.pop(number, None)
+            if self._quiet is not None and not self._under_way:
+                self._quiet.set()
 
     async def notify(self, method: str, params: Params | None, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a notification; see ``Link.notify``."""
@@ -150,8 +160,9 @@ class HttpLink:
                 self._quiet = anyio.Event()
                 with anyio.move_on_after(_REFUSED_TOO):
                     await self._quiet.wait()
-            for scope in list(self._under_way):
-                scope.cancel()
+            self._cut.update(self._under_way)
+            for task in list(self._under_way.values()):
+                task.cancel()
             with anyio.move_on_after(_LEAVE_TIMEOUT):
                 while self._under_way:  # each leaves as soon as it runs
                     await anyio.lowlevel.checkpoint()
@@ -167,9 +178,7 @@ class HttpLink:
         modern = not self._handshake or (headers is not None and METHOD in headers)
         return method != _OPENING and not modern
 
-    async def _answer(
-        self, response: aiohttp.ClientResponse, number: int, method: str, back: Backchannel | None
-    ) -> Message:
+    async def _answer(self, response: Response, number: int, method: str, back: Backchannel | None) -> Message:
         """Read the answer to request ``number`` from the response to its POST."""
         try:
             await self._check_status(response)
@@ -179,7 +188,7 @@ class HttpLink:
             async def take(item: Any) -> Message | None:
                 return await self._inbox.take(item, number, back)
 
-            if content_type(response) == EVENTS:
+            if response.kind == EVENTS:
                 resumable = self._handshake
                 answer, response = await answer_in_stream(self._client, response, take, resumable=resumable)
             else:
@@ -190,22 +199,24 @@ class HttpLink:
         self._finish(response)
         return answer
 
-    def _session_of(self, response: aiohttp.ClientResponse) -> str | None:
+    def _session_of(self, response: Response) -> str | None:
         session = response.headers.get(SESSION)
         if session is None or (session.isascii() and session.isprintable()):
             return session
         raise ProtocolFault("the session id has characters that no header can carry", upstream=self.upstream)
 
-    async def _answer_in_json(self, response: aiohttp.ClientResponse, take: Take) -> Message:
-        kind = content_type(response)
+    async def _answer_in_json(self, response: Response, take: Take) -> Message:
+        kind = response.kind
         if not (kind.startswith("application/") and "json" in kind):
             raise ProtocolFault(
                 f"the answer has the type {kind or 'none'}, neither JSON nor an event stream", upstream=self.upstream
             )
-        for item in envelope.read(await self._client.body(response, self._client.max_message)):
+        items = envelope.read(await self._client.body(response, self._client.max_message))
+        for item in items:
             if (answer := await take(item)) is not None:
                 return answer
-        raise ProtocolFault("the response does not have the answer", upstream=self.upstream)
+        wrong = next((f": it is no JSON-RPC ({one})" for one in items if isinstance(one, envelope.Malformed)), "")
+        raise ProtocolFault(f"the response does not have the answer{wrong}", upstream=self.upstream)
 
     async def _send(self, frame: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send what needs no answer: a notification, or our own answer to a question."""
@@ -213,7 +224,7 @@ class HttpLink:
         await self._check_status(response, needs_answer=False)
         self._finish(response)
 
-    async def _check_status(self, response: aiohttp.ClientResponse, *, needs_answer: bool = True) -> None:
+    async def _check_status(self, response: Response, *, needs_answer: bool = True) -> None:
         """Raise what the status of a response means, unless it means that all is well."""
         if response.status == HTTPStatus.OK:
             return
@@ -226,9 +237,9 @@ class HttpLink:
         if needs_answer:
             raise ProtocolFault(f"HTTP {response.status} is no answer to a request", upstream=self.upstream)
 
-    def _finish(self, response: aiohttp.ClientResponse) -> None:
+    def _finish(self, response: Response) -> None:
         """Give the connection back. After an event stream its end mark is usually still on the way: nobody waits."""
-        if response.content.at_eof():
+        if response.ended:
             response.release()
         elif self._reason is None:
             self._tasks.start_soon(self._client.drain, response)

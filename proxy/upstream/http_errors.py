@@ -2,13 +2,13 @@
 
 import errno
 import re
+import socket
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import ClassVar, Final
-
-import aiohttp
 
 from proxy.errors import (
     AuthRequired,
@@ -22,12 +22,19 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.model import Sent
+from proxy.upstream.http_connection import Broken, NotHttp
+from proxy.upstream.http_dial import Unconnected
 from proxy.wire import envelope
 from proxy.wire.envelope import Fault, Kind, Message
+from proxy.wire.packing import Unpackable
 
 _TOLD: Final = 300
 """Characters of an upstream's own words that go into a message."""
 
+_HINTS: Final = {
+    False: "Set or renew the Authorization header of this upstream.",
+    True: "It takes logins: set `auth: oauth` for this upstream and run `mcp-manifold login` with its name.",
+}
 _CHALLENGE_PART: Final = re.compile(r'\b(error|error_description)\s*=\s*"([^"]*)"')
 _NO_SESSION: Final = re.compile(r"session|not initialized", re.IGNORECASE)
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -121,7 +128,7 @@ class Refusal:
         refused = HttpAuthRequired(
             f"{self._where} refuses our credentials ({self._status_text}{': ' if words else ''}{words[:_TOLD]})",
             upstream=self._upstream,
-            hint="Set or renew the Authorization header of this upstream.",
+            hint=_HINTS["resource_metadata" in challenge],
         )
         refused.status = self._status
         refused.challenge = challenge
@@ -178,38 +185,36 @@ def shown_url(url: str) -> str:
     return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", re.sub(r"[?#].*", "", url), flags=re.IGNORECASE)
 
 
-def unreachable(error: Exception, upstream: str, where: str) -> UpstreamError:
-    """What an error of the HTTP client means: nothing was sent (ConnectFailed), or who knows (Lost)."""
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
-        why, hint = _why_unconnected(error)
+def failed(error: Exception, upstream: str, where: str) -> UpstreamError:
+    """What it means that a request got no response: nothing was sent (ConnectFailed), or who knows (Lost)."""
+    if isinstance(error, Unconnected):
+        why, hint = _why_unconnected(error.cause)
         return ConnectFailed(f"cannot connect to {where}: {why}", upstream=upstream, hint=hint)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return ProtocolFault(f"{where} does not speak HTTP as expected: {_plain(error.message)}", upstream=upstream)
+    if isinstance(error, NotHttp):
+        return ProtocolFault(f"{where} does not speak HTTP as expected: {_plain(error.reason)}", upstream=upstream)
+    if isinstance(error, Unpackable):
+        return ProtocolFault(_plain(str(error)), upstream=upstream)
     return lost(error, upstream)
 
 
 def lost(error: Exception, upstream: str) -> Lost:
     """A connection that broke after something was sent."""
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        why = "the server closed the connection"
-    elif isinstance(error, aiohttp.ClientPayloadError):
-        why = "the answer broke off"
-    else:
-        why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-    return Lost(f"the connection was lost during the call: {why}", upstream=upstream)
+    why = error.reason if isinstance(error, Broken) else type(error).__name__
+    return Lost(f"the connection was lost during the call: {_plain(why)}", upstream=upstream)
 
 
 _UNCONNECTED: Final = (
-    (aiohttp.ConnectionTimeoutError, "no answer in time", "Is the host up, and does a firewall let us through?"),
-    (aiohttp.InvalidURL, "the URL cannot be used", "Check the URL."),
-    (aiohttp.ClientConnectorDNSError, "unknown host", "Check the host name in the URL."),
-    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed", "Does the server speak TLS on this port?"),
+    # The first that fits counts: all of them are OSErrors but the last, which a name that cannot be encoded raises.
+    (TimeoutError, "no answer in time", "Is the host up, and does a firewall let us through?"),
+    (socket.gaierror, "unknown host", "Check the host name in the URL."),
+    (ssl.SSLError, "the TLS handshake failed", "Does the server speak TLS on this port?"),
+    (ValueError, "the URL cannot be used", "Check the URL."),
 )
 
 
 def _why_unconnected(error: Exception) -> tuple[str, str]:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        why = _plain(str(getattr(error.certificate_error, "verify_message", "")) or "verification failed")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = _plain(str(getattr(error, "verify_message", "")) or "verification failed")
         return f"its TLS certificate is not trusted ({why})", "Is the host name right, and its authority known here?"
     for kind, why, hint in _UNCONNECTED:
         if isinstance(error, kind):

@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
-import aiohttp
 import anyio
-import anyio.lowlevel
 import structlog
 
 from proxy.errors import AuthRequired, Lost, ProtocolFault, Rejected, SessionGone, UpstreamError
 from proxy.service.backoff import BackoffPolicy, full_jitter
-from proxy.upstream.client import EVENTS, HttpClient, content_type
+from proxy.upstream.client import EVENTS, HttpClient
 from proxy.upstream.events import Events
+from proxy.upstream.http_connection import Broken
 from proxy.upstream.http_errors import HttpFailed, lost
-from proxy.upstream.slices import Turn
+from proxy.upstream.http_response import Response
+from proxy.upstream.share import Turns
 from proxy.wire.envelope import Malformed, Message
 from proxy.wire.lines import Oversized
 
@@ -28,7 +28,6 @@ _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 _SHORTEST_WAIT: Final = 0.05
 _RECONNECT: Final = BackoffPolicy(base=_FIRST_WAIT, cap=_LONGEST_WAIT)
-_BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +47,7 @@ class Stream:
         self.broken: Exception | None = None
         """How the last connection broke; None when it ended properly."""
 
-    async def read(self, response: aiohttp.ClientResponse) -> Message | None:
+    async def read(self, response: Response) -> Message | None:
         """Read one connection until the answer comes (the response is left open) or until its end (it is closed)."""
         events = Events(response, self._client.max_message)
         self.broken, self.advanced = None, False
@@ -63,7 +62,7 @@ class Stream:
             self.retry = events.retry if events.retry is not None else self.retry
         return answer
 
-    async def reopen(self) -> aiohttp.ClientResponse:
+    async def reopen(self) -> Response:
         """Connect by GET, to go on after the last event if there was one with an id.
 
         Raises:
@@ -72,32 +71,32 @@ class Stream:
         response = await self._client.get(self.last_id)
         if response.status != HTTPStatus.OK:
             raise await self._client.refusal(response)
-        if (kind := content_type(response)) != EVENTS:
+        if (kind := response.kind) != EVENTS:
             response.close()
             raise ProtocolFault(f"a GET was answered with {kind or 'no type'}", upstream=self._client.upstream)
         return response
 
     async def _until_answer(self, events: Events) -> Message | None:
-        turn = Turn()
+        turns = Turns(self._client.share)
         while True:
-            if turn.over:
-                await anyio.lowlevel.checkpoint()  # a flood is read without waiting; others want to run, too
             try:
                 messages = await events.messages()
-            except _BROKEN as error:
+            except Broken as error:
                 self.broken = error
                 return None
             if messages is None:
                 return None
             self.advanced = True
+            turns.begin()
             for message in messages:
                 if (answer := await self._take(message)) is not None:
                     return answer
+                await turns.pause()  # a flood is read without waiting; others want to run, too
 
 
 async def answer_in_stream(
-    client: HttpClient, response: aiohttp.ClientResponse, take: Take, *, resumable: bool
-) -> tuple[Message, aiohttp.ClientResponse]:
+    client: HttpClient, response: Response, take: Take, *, resumable: bool
+) -> tuple[Message, Response]:
     """Read the event stream that answers a POST, on new connections if need be.
 
     Returns the answer, and the response that still has to be finished.
@@ -118,7 +117,7 @@ async def answer_in_stream(
     return answer, response
 
 
-async def _resume(stream: Stream, failures: int) -> tuple[aiohttp.ClientResponse, int]:
+async def _resume(stream: Stream, failures: int) -> tuple[Response, int]:
     while True:
         try:
             return await stream.reopen(), failures

@@ -7,6 +7,8 @@ from proxy.config.model import UpstreamConfig
 
 def identity_of(config: UpstreamConfig) -> str:
     """A text that differs whenever another server may answer. Names of secrets are in it, their values are not."""
+    auth = config.auth
+    login = [] if auth is None else [("auth", (auth.type.value, auth.client_id, auth.issuer, auth.scopes))]
     return json.dumps(
         {
             "type": config.type.value,
@@ -16,5 +18,6 @@ def identity_of(config: UpstreamConfig) -> str:
             "endpoints": config.endpoints,
             "env": sorted(config.env),
             "headers": sorted(config.headers),
+            **dict(login),
         }
     )

@@ -10,13 +10,16 @@ from proxy.errors import ProtocolFault
 from proxy.model import Backchannel, Params
 from proxy.upstream.answering import Answering
 from proxy.upstream.link import Incoming
-from proxy.upstream.pending import CANCELLED, PROGRESS, own_number, too_large
+from proxy.upstream.pending import CANCELLED, LAG, PROGRESS, own_number, too_large
 from proxy.wire import envelope
 from proxy.wire.envelope import Kind, Malformed, Message
 from proxy.wire.lines import Oversized
 
 _STRAY_TIMEOUT: Final = 5.0
 """Seconds which a downstream may take for progress that came on a stream of somebody else."""
+
+_MAX_STRAYS: Final = 64
+"""Such notifications that may wait for their downstreams; more are dropped."""
 
 _FOR_ALL: Final = ("/list_changed", "/resources/updated")
 """News of the upstream and of no request, whatever stream they come on: downstreams are told in our own way."""
@@ -37,6 +40,7 @@ class Inbox:
         self._answering = answering
         self._upstream = upstream
         self._limit = limit
+        self._strays = 0
         self._log = log.bind(upstream=upstream)
 
     async def take(
@@ -52,6 +56,8 @@ class Inbox:
         if not isinstance(item, Message):
             self._misread(item, number)
         elif item.kind is Kind.REQUEST:
+            if self._answering.busy:
+                await anyio.sleep(LAG)
             self._answering.take(item, self._incoming.request if back is None else back.ask)
         elif item.kind is Kind.NOTIFICATION:
             await self._notified(item, number, back)
@@ -102,12 +108,16 @@ class Inbox:
         told = {**params, "progressToken": owner.progress_token}
         if token == number and back is not None:
             await back.notify(PROGRESS, told)
-        else:
+        elif self._strays < _MAX_STRAYS:
+            self._strays += 1
             self._tasks.start_soon(self._tell_stray, owner, told)
 
     async def _tell_stray(self, owner: Backchannel, params: Params) -> None:
-        with anyio.move_on_after(_STRAY_TIMEOUT):
-            await owner.notify(PROGRESS, params)
+        try:
+            with anyio.move_on_after(_STRAY_TIMEOUT):
+                await owner.notify(PROGRESS, params)
+        finally:
+            self._strays -= 1
 
     def _unasked(self, method: str, params: Params | None) -> None:
         try:

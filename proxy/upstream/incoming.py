@@ -5,14 +5,14 @@ stream for everything, so who is meant can only follow from who is there: if all
 it is that one; otherwise nobody is guessed at, because a guess could show one person's data to another.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from proxy.errors import METHOD_NOT_FOUND, Rejected
 from proxy.model import Backchannel, Call, Json, Params
 
 _LOG: Final = "notifications/message"
+_CLIENTS_OWN: Final = ("initialize", "server/discover")
 _LISTEN: Final = "subscriptions/listen"
 
 Heard = Callable[[str, Params | None], None]
@@ -32,15 +32,13 @@ class SessionIncoming:
         self._calls: dict[int, Call] = {}
         self._asked: list[Call] = []
 
-    @contextmanager
-    def during(self, call: Call) -> Iterator[None]:
-        """While the block runs, the call is in flight."""
-        key = id(call)
-        self._calls[key] = call
-        try:
-            yield
-        finally:
-            self._calls.pop(key, None)
+    def begin(self, call: Call) -> None:
+        """The call is in flight, until ``end``."""
+        self._calls[id(call)] = call
+
+    def end(self, call: Call) -> None:
+        """The call is over."""
+        self._calls.pop(id(call), None)
 
     @property
     def in_flight(self) -> int:
@@ -81,6 +79,9 @@ class SessionIncoming:
 
     def _only_one(self, method: str) -> Call:
         asking = self._with_downstream()
+        if method in _CLIENTS_OWN:
+            # A program that repeats its input takes this for the answer to our own request, which then says so.
+            raise self._refusal(f"{method} came back: a program that repeats what it reads is no MCP server")
         if not asking:
             raise self._refusal(f"{method}: no client is waiting for this server, so there is nobody to ask")
         if len({_who(call) for call in asking}) > 1:

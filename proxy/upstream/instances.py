@@ -13,9 +13,11 @@ from typing import Final
 import anyio
 
 from proxy.config.model import UpstreamConfig
+from proxy.credentials.wallet import Wallet
 from proxy.errors import ConnectFailed, UpstreamError
 from proxy.model import Call, Era, Listing, Params, Reply, StatusEvent, UpstreamState
 from proxy.service.health import HealthStatus
+from proxy.service.notes import Notes, noted
 from proxy.upstream.session import Session
 from proxy.upstream.standing import Hooks
 from proxy.upstream.upstream import Upstream
@@ -64,9 +66,10 @@ class Instance:
         Raises:
             UpstreamError: as ``Upstream.request`` does.
         """
-        others = any(one.is_live for one in self._group.upstreams if one is not self.upstream)
         try:
-            if not others:
+            if not self._group.is_live:
+                await self._group.reached(self.upstream)
+            if not any(one.is_live for one in self._group.upstreams if one is not self.upstream):
                 return await self.upstream.request(call)
             if not self.is_live:
                 self.upstream.start()
@@ -82,13 +85,14 @@ class Group:
 
     Args:
         name: its key in the configuration.
-        config: how to reach it; ``urls`` has two or more.
+        wallet: how to reach it and what to show to it; ``urls`` has two or more.
         hooks: who hears what becomes of the group.
         known: its last known listing.
         moved: hears what becomes of each member.
     """
 
-    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, known: Listing | None, moved: Moved) -> None:
+    def __init__(self, name: str, wallet: Wallet, hooks: Hooks, known: Listing | None, moved: Moved) -> None:
+        config = wallet.config
         self.name = name
         self.state = UpstreamState.IDLE
         self.reason = "not started"
@@ -99,9 +103,10 @@ class Group:
         self._watched = Watched()
         self._first_wanted: float | None = None
         self._settled = anyio.Event()
+        self._news = anyio.Event()
         own = Hooks(self._member_moved, self._member_listed, self._member_heard)
         self.upstreams = tuple(
-            Upstream(f"{name}#{number}", _single(config, url), hooks=own, known=known)
+            Upstream(f"{name}#{number}", _single(config, url), hooks=own, known=known, wallet=wallet)
             for number, url in enumerate(config.endpoints, 1)
         )
         self.instances = tuple(Instance(one, self) for one in self.upstreams)
@@ -192,8 +197,7 @@ class Group:
 
     def wanted_since(self, now: float) -> float:
         """When it was first asked for, in seconds of the clock; ``now`` if that is now."""
-        if self._first_wanted is None:
-            self._first_wanted = now
+        self._first_wanted = now if self._first_wanted is None else self._first_wanted
         return self._first_wanted
 
     def expire(self, reason: str) -> None:
@@ -249,7 +253,20 @@ class Group:
 
     # -- what the members report ---------------------------------------------------------------------------------------
 
+    async def reached(self, wanted: Upstream) -> None:
+        """Wait for the first instance with a session, until the wanted one fails. Raises UpstreamError if in vain."""
+        wanted.refuse()
+        (noted() or Notes()).held()
+        self.start()
+        tried = False
+        with anyio.move_on_after(self._config.timeout):
+            while not self.is_live and not (tried and wanted.state is not UpstreamState.CONNECTING):
+                tried = tried or wanted.state is UpstreamState.CONNECTING
+                await self._news.wait()
+
     def _member_moved(self, event: StatusEvent) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
         if not self._lead.is_live and (other := next((one for one in self.upstreams if one.is_live), None)) is not None:
             self._follow(other)
         self._moved(event)

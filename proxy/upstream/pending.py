@@ -5,11 +5,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
-import anyio.lowlevel
-
 from proxy.errors import ProtocolFault, Rejected, UpstreamError
 from proxy.model import Backchannel, Params, Reply
-from proxy.upstream.slices import Turn
+from proxy.upstream.share import Share, Turns
 from proxy.wire.envelope import Id, Kind, Message, integral
 
 PROGRESS: Final = "notifications/progress"
@@ -20,6 +18,11 @@ TELL_TIMEOUT: Final = 2.0
 
 _MAX_WAITING: Final = 1024
 """Notifications of one call that may wait for a slow downstream; the oldest give way."""
+_LAGGING: Final = _MAX_WAITING // 2
+
+LAG: Final = 0.02
+"""Seconds for which a link is not read when a downstream lags behind: as long as there is room, and no longer, so that
+one which takes nothing at all does not hold up the other calls of that upstream."""
 
 
 class Pending:
@@ -29,13 +32,14 @@ class Pending:
     takes time, in ``outcome``. So a slow downstream slows down nobody else, and no call needs a task of its own.
     """
 
-    __slots__ = ("_box", "_outcome", "_wake", "back", "dropped", "method")
+    __slots__ = ("_box", "_outcome", "_share", "_wake", "back", "dropped", "method")
 
-    def __init__(self, method: str, back: Backchannel | None) -> None:
+    def __init__(self, method: str, back: Backchannel | None, share: Share | None = None) -> None:
         self.method = method
         self.back = back
         self.dropped = 0
         """How many notifications gave way because the downstream was too slow."""
+        self._share = share or Share()
         self._box: deque[tuple[str, Params | None]] | None = None
         self._outcome: Message | UpstreamError | None = None
         self._wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -44,6 +48,11 @@ class Pending:
     def open(self) -> bool:
         """Whether the answer is still to come."""
         return self._outcome is None
+
+    @property
+    def lags(self) -> bool:
+        """Whether many notifications wait for the downstream, and there is room for more."""
+        return self._box is not None and _LAGGING <= len(self._box) < _MAX_WAITING
 
     def resolve(self, outcome: Message | UpstreamError) -> None:
         """The request has its answer, or never will. The first outcome holds."""
@@ -71,7 +80,7 @@ class Pending:
                 await self._wake
                 self._wake = self._wake.get_loop().create_future()
             if self._box and self.back is not None:
-                await _pass_on(self._box, self.back)
+                await _pass_on(self._box, self.back, self._share)
         if isinstance(self._outcome, UpstreamError):
             raise self._outcome
         return self._outcome
@@ -81,12 +90,11 @@ class Pending:
             self._wake.set_result(None)
 
 
-async def _pass_on(box: deque[tuple[str, Params | None]], back: Backchannel) -> None:
-    turn = Turn()
+async def _pass_on(box: deque[tuple[str, Params | None]], back: Backchannel, share: Share) -> None:
+    turns = Turns(share)
     while box:
         await back.notify(*box.popleft())
-        if turn.over:
-            await anyio.lowlevel.checkpoint()  # a downstream that takes them at once does not make us wait
+        await turns.pause()  # a downstream that takes them at once does not make us wait
 
 
 def with_own_token(params: Params | None, back: Backchannel | None, number: int) -> Params | None:

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import anyio
+import msgspec
 import structlog
 from anyio.abc import TaskGroup
 
 from proxy.config.model import EraChoice, Scope, UpstreamConfig
+from proxy.credentials.wallet import EVERYBODY, Wallet
 from proxy.errors import ConnectFailed, ProtocolFault, QueueFull, Rejected, UpstreamError
 from proxy.model import Caller, Era, Params
 from proxy.service.clock import Clock
 from proxy.upstream.attempt import Attempt
-from proxy.upstream.connect import connected, start_limit
+from proxy.upstream.connect import Way, connected, start_limit
 from proxy.upstream.groups import collapsed
 from proxy.upstream.incoming import Heard
 from proxy.upstream.negotiate import Offer
@@ -36,8 +38,7 @@ _RELAYED: Final = ("roots", "sampling", "elicitation")
 """Client capabilities which Manifold can carry between the eras and therefore passes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKey:
+class SessionKey(msgspec.Struct, frozen=True):
     """What a session is for."""
 
     era: Era
@@ -45,20 +46,23 @@ class SessionKey:
     """Who shares it: None everybody, otherwise an agent or one downstream."""
     capabilities: str = "{}"
     """The client capabilities, as canonical JSON."""
+    whose: str = EVERYBODY
+    """Whose credential it is opened with: another one's requests never go through it."""
     spare: int = 0
     """Above 0: one more of the same, because on the others somebody is being asked something."""
 
 
-def key_for(caller: Caller, era: Era, scope: Scope) -> SessionKey:
-    """The key of the session that a caller needs."""
+def key_for(caller: Caller, era: Era, scope: Scope, whose: str = EVERYBODY) -> SessionKey:
+    """The key of the session that a caller needs, whose requests are sent with somebody's credential."""
     if era is Era.MODERN:
-        return SessionKey(era)  # capabilities ride in each request, and there is no state to share
+        return SessionKey(era, whose=whose)  # capabilities ride in each request, and there is no state to share
     circle = None
     if scope is Scope.AGENT:
         circle = f"agent {caller.agent or ''}"
-    elif scope is Scope.CLIENT and caller.session is not None:
-        circle = f"client {caller.session}"
-    return SessionKey(era, circle, caller.told)
+    elif scope is Scope.CLIENT and (caller.session is not None or caller.owner):
+        # Where a downstream has no session, it is known by what it has proved.
+        circle = f"client {caller.session}" if caller.session is not None else f"owner {caller.owner}"
+    return SessionKey(era, circle, caller.told, whose)
 
 
 def relayed(capabilities: Params) -> dict[str, Any]:
@@ -88,17 +92,25 @@ class SessionPool:
         config: how to reach it.
         heard: takes notifications that belong to no call.
         clock: monotonic seconds.
+        wallet: what is shown to it.
     """
 
-    def __init__(self, name: str, config: UpstreamConfig, heard: Heard, clock: Clock) -> None:
+    def __init__(
+        self, name: str, config: UpstreamConfig, heard: Heard, clock: Clock, wallet: Wallet | None = None
+    ) -> None:
         self._name = name
         self._config = config
         self._heard = heard
         self._clock = clock
+        self._wallet = wallet
         self._extras: dict[SessionKey, _Extra] = {}
         self._tasks: TaskGroup | None = None
         self.refused: set[Era] = set()
         """Eras that the upstream turned out not to speak."""
+
+    def retune(self, config: UpstreamConfig) -> None:
+        """Open sessions by another configuration, which needs no other link, from now on."""
+        self._config = config
 
     def __iter__(self) -> Iterator[Session]:
         return (extra.session for extra in tuple(self._extras.values()) if extra.session is not None)
@@ -170,9 +182,10 @@ class SessionPool:
     async def _own(self, extra: _Extra) -> None:
         choice = EraChoice(extra.key.era.value)
         offer = Offer(choice, told=extra.key.capabilities)
+        way = Way(held=self._wallet.held(extra.key.whose)) if self._wallet is not None else Way()
         try:
             with collapsed():
-                async with connected(self._name, self._config, self._heard, offer) as session:
+                async with connected(self._name, self._config, self._heard, offer, way=way) as session:
                     with start_limit(self._config):
                         await session.open()
                     extra.session = session

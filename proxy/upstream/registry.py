@@ -11,8 +11,11 @@ import structlog
 from anyio.abc import TaskGroup
 
 from proxy.config.model import UpstreamConfig
+from proxy.credentials.vault import Vault
+from proxy.credentials.wallet import Wallet
 from proxy.errors import Draining, UnknownServer
-from proxy.model import Call, Era, Listing, Reply, StatusEvent, UpstreamState
+from proxy.model import Call, Caller, Era, Listing, Reply, StatusEvent, UpstreamState
+from proxy.service.access import AccessLog
 from proxy.service.base import Service
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.kinds import AnyUpstream
@@ -32,6 +35,10 @@ class Registry(AbstractAsyncContextManager["Registry"]):
     def __init__(self, hooks: Hooks, known: Callable[[str, UpstreamConfig], Listing | None] | None = None) -> None:
         self.metrics = Metrics()
         """What was called, and how it went."""
+        self.access = AccessLog()
+        """Logs single calls."""
+        self.vault: Vault | None = None
+        """Where logins are kept."""
         self._hooks = hooks
         self._known = known or (lambda _name, _config: None)
         self._running: dict[str, Running] = {}
@@ -70,7 +77,9 @@ class Registry(AbstractAsyncContextManager["Registry"]):
 
     def _make(self, name: str, config: UpstreamConfig) -> Running:
         assert self._tasks is not None, "enter the registry first"  # noqa: S101 - a bug of ours, not of a caller
-        return Running(name, config, self._hooks, self._known(name, config), Shared(self._tasks, self.metrics))
+        wallet = Wallet(name, config, self.vault, self._tasks)
+        shared = Shared(self._tasks, self.metrics, access=self.access)
+        return Running(name, wallet, self._hooks, self._known(name, config), shared)
 
     def introduce(self, told: str, prefers: Era) -> None:
         """There is one downstream only; see ``Supervisor.introduce``. Holds for upstreams that start from now on."""
@@ -211,6 +220,24 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             UnknownServer: there is none of that name.
         """
         return self._found(name).tower
+
+    def forwards(self, name: str) -> tuple[str, ...]:
+        """The headers of clients' requests that an upstream gets; none if there is no such upstream."""
+        running = self._running.get(name)
+        return () if running is None else running.upstream.config.forward_headers
+
+    def wallet(self, name: str) -> Wallet:
+        """What is shown to an upstream.
+
+        Raises:
+            UnknownServer: there is none of that name.
+        """
+        return self._found(name).wallet
+
+    def whose(self, name: str, caller: Caller) -> str:
+        """With whose credential a caller's requests are sent to an upstream; empty for everybody's."""
+        running = self._running.get(name)
+        return "" if running is None else running.wallet.whose(caller)
 
     def listings(self) -> Mapping[str, Listing]:
         """What is known of every upstream, in the order of the configuration."""

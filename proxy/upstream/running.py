@@ -6,6 +6,7 @@ import anyio
 import structlog
 
 from proxy.config.model import UpstreamConfig
+from proxy.credentials.wallet import Wallet
 from proxy.model import Call, Listing, Params, Reply, StatusEvent
 from proxy.upstream.kinds import members_of, upstream_of
 from proxy.upstream.stack import Shared, Tower
@@ -29,17 +30,18 @@ class Running:
 
     Args:
         name: the upstream.
-        config: its configuration.
+        wallet: its configuration, and what to show to it.
         hooks: who hears of it.
         known: its last-known listing.
         shared: what all towers have in common.
     """
 
-    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, known: Listing | None, shared: Shared) -> None:
+    def __init__(self, name: str, wallet: Wallet, hooks: Hooks, known: Listing | None, shared: Shared) -> None:
         own = Hooks(self._status, self._listed, self._notified)
-        self.upstream = upstream_of(name, config, own, known, self._moved)
-        self.tower = Tower(config, members_of(self.upstream), shared)
+        self.upstream = upstream_of(name, wallet, own, known, self._moved)
+        self.tower = Tower(wallet.config, members_of(self.upstream), shared, wallet.whose if wallet.personal else None)
         """What its calls go through."""
+        self.wallet = wallet
         self.listed = anyio.Event()
         """Set when it has been connected and listed for the first time."""
         self.started = False
@@ -98,10 +100,13 @@ class Running:
         self._silent = True
 
     async def settle(self) -> None:
-        """Wait until it serves, or its grace is over; not for one that starts only when it is needed."""
+        """Wait until it is known how its start went, or its grace is over; not for one that starts when it is needed.
+
+        One that failed may come up later; whoever reloads or registers is told now.
+        """
         if not self.upstream.config.lazy:
             with anyio.move_on_after(self.upstream.config.first_list_grace):
-                await self.listed.wait()
+                await self.upstream.settled()
 
     async def drain(self, seconds: float) -> None:
         """Wait until all calls have ended, at most some seconds."""

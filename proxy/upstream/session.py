@@ -67,19 +67,21 @@ class Session:
         Raises:
             UpstreamError: as ``Link.request`` does.
         """
+        self._incoming.begin(call)
         try:
             if self.era is Era.MODERN:
                 params, headers = self._modern(call)
-                with self._incoming.during(call):
-                    reply = await self.link.request(call.method, params, back=call.back, headers=headers)
+                reply = await self.link.request(call.method, params, back=call.back, headers=headers)
                 reply.era = Era.MODERN
                 return reply
-            await self._tell_level(call)
-            with self._incoming.during(call):
-                return await self.link.request(call.method, plain(call.params), back=call.back, headers=call.headers)
+            if call.caller.log_level is not None:
+                await self._tell_level(call)
+            return await self.link.request(call.method, plain(call.params), back=call.back, headers=call.headers)
         except Rejected as error:
             error.era = self.era
             raise
+        finally:
+            self._incoming.end(call)
 
     @property
     def in_flight(self) -> int:

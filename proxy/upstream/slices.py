@@ -35,10 +35,16 @@ def slice_of(data: bytes, start: int = 0) -> int:
 
 
 class Slices:
-    """Hands bytes on, in their order, for one turn of the event loop at a time; reading rests while some are left."""
+    """Hands bytes on, in their order, for one turn of the event loop at a time; reading rests while some are left.
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    Args:
+        take: gets the bytes.
+        rest: the seconds to rest before anything more is taken; asked after each turn.
+    """
+
+    def __init__(self, take: Callable[[bytes], None], rest: Callable[[], float] = lambda: 0.0) -> None:
         self._take = take
+        self._rest_for = rest
         self._rest = b""
         self._transport: asyncio.ReadTransport | None = None
 
@@ -60,17 +66,17 @@ class Slices:
             end = start + slice_of(data, start)
             self._take(data[start:end])
             start = end
-            if start < len(data) and turn.over:
+            if turn.over:
                 break
         self._rest = data[start:]
-        self._rest_reading(transport)
+        self._rest_reading(transport, self._rest_for() if data else 0.0)
 
-    def _rest_reading(self, transport: asyncio.ReadTransport) -> None:
-        if self._rest and self._transport is None:
-            transport.pause_reading()
-            self._transport = transport
-        if self._rest:
-            asyncio.get_running_loop().call_soon(self._again, transport)
+    def _rest_reading(self, transport: asyncio.ReadTransport, delay: float) -> None:
+        if self._rest or delay > 0.0:
+            if self._transport is None:
+                transport.pause_reading()
+                self._transport = transport
+            asyncio.get_running_loop().call_later(delay, self._again, transport)
         elif self._transport is not None:
             self._transport = None
             transport.resume_reading()

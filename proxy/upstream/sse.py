@@ -5,31 +5,36 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from urllib.parse import urljoin
 
-import aiohttp
 import anyio
 from anyio.abc import TaskGroup
 from yarl import URL
 
 from proxy.config.model import UpstreamConfig
+from proxy.credentials.wallet import NOTHING, Held
 from proxy.errors import ConnectFailed, ProtocolFault, SessionGone, UpstreamError
-from proxy.upstream.client import EVENTS, HttpClient, content_type
+from proxy.upstream.client import EVENTS, HttpClient
 from proxy.upstream.duplex import DuplexLink
 from proxy.upstream.events import Events
+from proxy.upstream.http_connection import Broken
 from proxy.upstream.http_errors import shown_url
+from proxy.upstream.http_response import Response
 from proxy.upstream.link import Incoming
 from proxy.upstream.scope import tasks_of_link
+from proxy.upstream.slices import Turn
 from proxy.wire.lines import Oversized
 from proxy.wire.sse import Event
 
 
 @asynccontextmanager
-async def open_sse(name: str, url: str, config: UpstreamConfig, incoming: Incoming) -> AsyncIterator["SseLink"]:
+async def open_sse(
+    name: str, url: str, config: UpstreamConfig, incoming: Incoming, held: Held = NOTHING
+) -> AsyncIterator["SseLink"]:
     """Connect to an event stream and wait for its first event, at most ``start_timeout``.
 
     Raises:
         UpstreamError: it cannot be reached, refuses, or does not speak this transport.
     """
-    async with HttpClient(name, url, config) as client, tasks_of_link() as tasks:
+    async with HttpClient(name, url, config, held) as client, tasks_of_link() as tasks:
         link = SseLink(client, incoming, tasks)
         try:
             with anyio.move_on_after(config.start_timeout) as scope:
@@ -64,7 +69,7 @@ class SseLink(DuplexLink):
         response = await self._client.get()
         if response.status != HTTPStatus.OK:
             raise await self._client.refusal(response)
-        if (kind := content_type(response)) != EVENTS:
+        if (kind := response.kind) != EVENTS:
             response.close()
             text = f"{self._client.where} answered a GET with {kind or 'no type'}, not an event stream"
             raise ProtocolFault(text, upstream=self.upstream, hint="Check the URL and the type of this upstream.")
@@ -91,17 +96,20 @@ class SseLink(DuplexLink):
             self._end(error.message)
         raise error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> None:
+    async def _read(self, response: Response) -> None:
         events = Events(response, self._max_message)
+        turn = Turn()
         try:
             while (event := await events.next()) is not None:
                 self._take(event)
+                if turn.over:
+                    await anyio.sleep(self.rest())
             self._end("the server closed the event stream")
         except UpstreamError as error:
             self._fault = error
             self._end(error.message)
-        except (aiohttp.ClientError, OSError) as error:
-            self._end(f"the event stream broke: {type(error).__name__}")
+        except Broken as error:
+            self._end(f"the event stream broke: {error.reason}")
         finally:
             response.close()
 

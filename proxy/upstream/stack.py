@@ -9,16 +9,18 @@ from anyio.abc import TaskGroup
 from proxy.config.model import Scope, UpstreamConfig
 from proxy.errors import ManifoldError, TimedOut
 from proxy.model import Call, Listing, Params, Reply, StatusEvent, UpstreamState
+from proxy.service.access import AccessLog
 from proxy.service.attempt import Attempt
 from proxy.service.balance import Balance
 from proxy.service.base import Layer, Service, stack
 from proxy.service.bulkhead import Bulkhead
 from proxy.service.cache import Cache
+from proxy.service.ceiling import Ceiling
 from proxy.service.clock import SYSTEM, Clock
 from proxy.service.coalesce import Coalesce
 from proxy.service.deadline import Deadline
 from proxy.service.hedge import Hedge
-from proxy.service.keys import by_agent, by_session
+from proxy.service.keys import Whose, among, by_agent, by_session
 from proxy.service.observe import Observation, Observe, Outcome
 from proxy.service.ratelimit import RateLimit
 from proxy.service.retry import Retry
@@ -40,6 +42,7 @@ class Layers:
     observe: Observe | None = None
     deadline: Deadline | None = None
     cache: Cache | None = None
+    ceiling: Ceiling | None = None
     coalesce: Coalesce | None = None
     rate: RateLimit | None = None
     bulkhead: Bulkhead | None = None
@@ -55,6 +58,7 @@ def ordered(layers: Layers, innermost: Service) -> Service:
         layers.deadline,  # is what the downstream waits for, so it is outside of everything that waits or repeats
         layers.cache,  # before all that rations: an answer from memory costs the upstream nothing
         layers.coalesce,  # the same for another call's answer; inside the deadline, so that each who waits has its own
+        layers.ceiling,  # before anybody remembers or shares what is too large; outside of retry, which cannot help
         layers.rate,  # before the queue: what is refused must not hold a place in it
         layers.bulkhead,  # outside of retry: a call keeps its slot between attempts, and does not queue again
         layers.retry,  # outside of all that makes a single attempt fail
@@ -73,6 +77,8 @@ class Shared:
     """Counts the calls."""
     clock: Clock = SYSTEM
     """Monotonic seconds."""
+    access: AccessLog = field(default_factory=AccessLog)
+    """Logs single calls."""
 
 
 class Tower:
@@ -82,12 +88,15 @@ class Tower:
         config: which layers there are, and their figures.
         members: name -> the upstream, or several equal ones of it.
         shared: what all towers have in common.
+        whose: with whose credential a caller's requests are sent, where that differs: results are never shared across.
     """
 
-    def __init__(self, config: UpstreamConfig, members: Mapping[str, Member], shared: Shared) -> None:
+    def __init__(
+        self, config: UpstreamConfig, members: Mapping[str, Member], shared: Shared, whose: Whose | None = None
+    ) -> None:
         self._shared = shared
         self._clock = clock = shared.clock
-        self._isolate = by_agent if config.session is Scope.SHARED else by_session
+        self._isolate = among(by_agent if config.session is Scope.SHARED else by_session, whose)
         self._tools: tuple[Listing | None, frozenset[str]] = (None, frozenset())
         self._hedge: Hedge | None = None
         self.guards = {name: Guard(name, member, config, clock) for name, member in members.items()}
@@ -103,6 +112,7 @@ class Tower:
         layers, clock = self.layers, self._clock
         layers.deadline = fitted(layers.deadline, policies.deadline_of(config), lambda p: Deadline(p, clock=clock))
         layers.cache = fitted(layers.cache, policies.cache_of(config), self._cache)
+        layers.ceiling = fitted(layers.ceiling, config.max_result, Ceiling)
         if not config.coalesce:
             layers.coalesce = None
         elif layers.coalesce is None:
@@ -121,7 +131,7 @@ class Tower:
         """A member's state has changed."""
         guard = self.guards.get(event.upstream)
         if guard is not None and event.old is UpstreamState.CONNECTING and event.new is UpstreamState.READY:
-            guard.health.tell()
+            guard.reconnected()
             self.outdated()  # another process may know other things
         self._spread()
 
@@ -144,6 +154,9 @@ class Tower:
             timed = timed and (outcome is Outcome.REJECTED or isinstance(error, TimedOut))
         tool = call.target if call.method == _CALL else call.method
         self._shared.metrics.record(call.upstream, tool, code, observation.seconds if timed else None)
+        if observation.attempts > 1:
+            self._shared.metrics.retried(call.upstream, observation.attempts - 1)
+        self._shared.access.observed(observation)
 
     # -- what is inside ------------------------------------------------------------------------------------------------
 
@@ -205,6 +218,6 @@ def _says_read_only(tool: Params) -> bool:
 _STICKY: Final[Mapping[Scope, Callable[[Call], str | None]]] = {
     Scope.SHARED: lambda _call: None,
     Scope.AGENT: lambda call: f"agent {call.caller.agent or ''}",
-    Scope.CLIENT: lambda call: call.caller.session,
+    Scope.CLIENT: lambda call: call.caller.session or call.caller.owner or None,
 }
 """Whose calls must meet the same member, because its state is theirs."""

@@ -12,12 +12,13 @@ import anyio
 import structlog
 
 from proxy.config.model import UpstreamConfig
+from proxy.credentials.wallet import EVERYBODY, NOTHING, Held, Wallet
 from proxy.errors import Draining, UpstreamError
-from proxy.model import Era, Listing, Params, StatusEvent, UpstreamState
+from proxy.model import Caller, Era, Listing, Params, StatusEvent, UpstreamState
 from proxy.service.clock import Clock
 from proxy.service.health import HealthStatus
 from proxy.upstream.attempt import Attempt, unavailable
-from proxy.upstream.fresh import Freshness
+from proxy.upstream.fresh import Freshness, Pace
 from proxy.upstream.lifecycle import Event, step
 from proxy.upstream.pool import SessionKey
 from proxy.upstream.session import Session
@@ -62,14 +63,24 @@ class Tally:
     idle: anyio.Event = field(default_factory=anyio.Event)
     """Set when the last call in flight ends."""
 
+    def ended(self, now: float) -> None:
+        """A call has ended."""
+        self.in_flight -= 1
+        self.last_used = now
+        if not self.in_flight:
+            self.idle.set()
+
 
 class Standing:
     """One upstream's state. ``expire`` and ``move`` change it; everything else is plain data."""
 
-    def __init__(self, name: str, config: UpstreamConfig, hooks: Hooks, clock: Clock) -> None:
+    def __init__(
+        self, name: str, config: UpstreamConfig, hooks: Hooks, clock: Clock, wallet: Wallet | None = None
+    ) -> None:
         self.name = name
         self.config = config
         self.clock = clock
+        self._wallet = wallet
         self.state = UpstreamState.IDLE
         self.reason = "not started"
         self.since = time.time()
@@ -86,9 +97,24 @@ class Standing:
         self.settled = anyio.Event()
         self.tally = Tally()
         self.fresh = Freshness()
+        self.pace = Pace(clock)
         self.watched = Watched()
         self._hooks = hooks
         self._told: tuple[UpstreamState, str] | None = None
+
+    @property
+    def held(self) -> Held:
+        """What its own session shows to it; extra ones may show something else."""
+        return NOTHING if self._wallet is None else self._wallet.held()
+
+    def whose(self, caller: Caller) -> str:
+        """With whose credential a caller's requests are sent."""
+        return EVERYBODY if self._wallet is None else self._wallet.whose(caller)
+
+    def retune(self, config: UpstreamConfig) -> None:
+        """Go by another configuration, which needs no other link, from now on."""
+        self.config = config
+        self.pace.changed()
 
     def expire(self, reason: str) -> None:
         """Give up the current session; the supervisor makes a new one at once."""

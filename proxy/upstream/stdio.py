@@ -79,7 +79,9 @@ class StdioLink(DuplexLink):
 
     def errors(self, data: bytes) -> None:
         """The child wrote to its standard error."""
+        began = self._share.now()
         self._stderr.feed(data)
+        self._share.charge(began)
 
     def ended(self) -> None:
         """The child is at its end, and everything it wrote is here."""
@@ -100,15 +102,13 @@ class StdioLink(DuplexLink):
         self._noise.line(frame)
 
     async def _ready(self) -> None:
-        await self._check_alive()
         await self.child.writable()
-        await self._check_alive()
-
-    async def _check_alive(self) -> None:
+        # The system is asked once, as late as possible: what is not written was not sent.
         if self._reason is None and self.child.ending:
             # What it died of is still on its way; ``ended`` follows soon.
             await self.wait_closed()
-        self._check_open()
+        if self._reason is not None:
+            self._check_open()
 
     async def _write(self, frame: bytes) -> None:
         self.child.write(frame + b"\n")

@@ -4,6 +4,7 @@ It drives the lifecycle's table with what happens: connect, serve, reconnect wit
 upstream. Everybody else talks to ``Upstream`` and waits for attempts; nobody else opens or closes anything.
 """
 
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from proxy.errors import AuthRequired, ConnectFailed, Draining, UpstreamError
 from proxy.model import Era, Listing, UpstreamState
 from proxy.service.backoff import BackoffPolicy, full_jitter
 from proxy.upstream.attempt import Attempt
-from proxy.upstream.connect import connected, start_limit
+from proxy.upstream.connect import Way, connected, start_limit
 from proxy.upstream.fresh import keep_fresh, keep_healthy
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
@@ -33,6 +34,9 @@ STABLE: Final = 10.0
 """Seconds a link must live for its loss to count as the first, not as the next of a crash loop."""
 CRASH_LOOP: Final = 5
 """Failures in a row after which the state says error. Attempts go on, at the slowest pace."""
+
+_LOOK: Final = 0.05
+"""Seconds after which an upstream is looked at again that would have been unused for too long, but for a call."""
 
 IDLE: Final = "idle"
 """The reason of an end that is no loss: nobody used the upstream."""
@@ -120,7 +124,7 @@ class Supervisor:
     async def _opened(self) -> AsyncIterator[Session]:
         at = self._standing
         offer = Offer(at.config.era, self._remembered, self._prefers, self._told)
-        async with connected(at.name, at.config, at.heard, offer) as session:
+        async with connected(at.name, at.config, at.heard, offer, way=Way(held=at.held)) as session:
             with start_limit(at.config):
                 await session.open()
                 listing = await session.list_all()
@@ -146,9 +150,9 @@ class Supervisor:
         at = self._standing
         async with anyio.create_task_group() as tasks:
             forget = self._pool.open(tasks)
-            tasks.start_soon(keep_fresh, at.fresh, at.config.refresh, at.clock, self._relist)
+            tasks.start_soon(keep_fresh, at.fresh, at.pace, lambda: at.config.refresh, self._relist)
             tasks.start_soon(follow, session, at.watched, at.heard, at.clock)
-            tasks.start_soon(keep_healthy, session, at.config.health, at.clock, self._unwell)
+            tasks.start_soon(keep_healthy, session, at.pace, lambda: at.config.health, self._unwell)
             tasks.start_soon(self._watch_idle)
             tasks.start_soon(self._watch_link, session)
             await at.over.wait()
@@ -162,15 +166,19 @@ class Supervisor:
 
     async def _watch_idle(self) -> None:
         at = self._standing
-        limit = at.config.idle_timeout
-        if limit is None:
-            return
         at.tally.last_used = at.clock.now()
-        while (left := at.tally.last_used + limit - at.clock.now()) > 0 or at.tally.in_flight:
-            await at.clock.sleep(max(left, 0.05))
+        await at.pace.until(self._idle_at)
         at.wanted = anyio.Event()  # calls from now on want it back
         at.expire(IDLE)
-        at.move(Event.IDLE, f"unused for {limit:g} s")
+        at.move(Event.IDLE, f"unused for {at.config.idle_timeout:g} s")
+
+    def _idle_at(self) -> float:
+        """When it will have been unused for too long, as far as can be told now."""
+        at = self._standing
+        if at.config.idle_timeout is None:
+            return math.inf
+        due = at.tally.last_used + at.config.idle_timeout
+        return max(due, at.clock.now() + _LOOK) if at.tally.in_flight else due
 
     async def _relist(self) -> None:
         at = self._standing
@@ -197,12 +205,28 @@ class Supervisor:
             at.tally.failures = 0
             return
         if at.state is UpstreamState.AUTH_REQUIRED:
+            await self._until_renewed()
             return
         first_loss = at.tally.failures <= 1 and at.tally.failed_at == NEVER
         delay = 0.0 if first_loss else full_jitter(at.tally.failures, BACKOFF, self._random.random)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._wake_after, delay)
             await at.wanted.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _until_renewed(self) -> None:
+        """Rest until somebody has logged in, or somebody wants another attempt in any case."""
+        source = self._standing.held.source
+        if source is None:
+            return  # another credential is another configuration
+
+        async def watch() -> None:
+            await source.renewed()
+            self._standing.wanted.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await self._standing.wanted.wait()
             tasks.cancel_scope.cancel()
 
     async def _wake_after(self, delay: float) -> None:

@@ -4,12 +4,13 @@ A call that finds no session wakes the supervisor and waits for that attempt, so
 no failed call.
 """
 
-from dataclasses import replace
-
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from proxy.config.model import EraChoice, Transport, UpstreamConfig
+from proxy.credentials.source import LoginRequired
+from proxy.credentials.wallet import Wallet
 from proxy.errors import ConnectFailed, Lost, SessionGone, UpstreamError
 from proxy.model import Call, Era, Listing, Reply, Sent, UpstreamState
 from proxy.service.clock import SYSTEM, Clock
@@ -33,26 +34,29 @@ class Upstream:
         config: how to reach it. May be replaced while it runs by one that needs no other link.
         hooks: who hears what becomes of it.
         known: its last known listing.
+        wallet: what is shown to it.
         clock: monotonic seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a thing of its own
         self,
         name: str,
         config: UpstreamConfig,
         *,
         hooks: Hooks | None = None,
         known: Listing | None = None,
+        wallet: Wallet | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        self._standing = Standing(name, config, hooks or Hooks(), clock)
+        self._standing = Standing(name, config, hooks or Hooks(), clock, wallet)
         self._standing.listing = known
-        self._pool = SessionPool(name, config, self._standing.heard, clock)
+        self._pool = SessionPool(name, config, self._standing.heard, clock, wallet)
         self._supervisor = Supervisor(self._standing, self._pool)
         self._first_wanted: float | None = None
         self.run = self._supervisor.run
         self.introduce = self._supervisor.introduce
         self.judged = self._standing.judged
+        self.refuse = self._standing.refuse
 
     # -- how it stands -------------------------------------------------------------------------------------------------
 
@@ -68,7 +72,8 @@ class Upstream:
 
     @config.setter
     def config(self, config: UpstreamConfig) -> None:
-        self._standing.config = config
+        self._standing.retune(config)
+        self._pool.retune(config)
 
     @property
     def state(self) -> UpstreamState:
@@ -108,7 +113,7 @@ class Upstream:
     @property
     def sessions(self) -> int:
         """How many sessions are open with it."""
-        return (self.session is not None) + sum(1 for _ in self._pool)
+        return self.is_live + sum(1 for _ in self._pool)
 
     @property
     def era(self) -> Era | None:
@@ -143,8 +148,7 @@ class Upstream:
 
     def wanted_since(self, now: float) -> float:
         """When the upstream was first asked for, in seconds of the clock; ``now`` if that is now."""
-        if self._first_wanted is None:
-            self._first_wanted = now
+        self._first_wanted = now if self._first_wanted is None else self._first_wanted
         return self._first_wanted
 
     def expire(self, reason: str) -> None:
@@ -225,23 +229,20 @@ class Upstream:
         tally.in_flight += 1
         notes.held()
         try:
-            session = await self._live(call)
+            session = await self.live(call)
             notes.left()
             try:
                 return await session.request(call)
-            except (SessionGone, ConnectFailed, Lost) as error:
+            except (SessionGone, ConnectFailed, Lost, LoginRequired) as error:
                 self._given_up(session, error)
                 if error.sent is not Sent.NO or not replay:
                     raise
-            return await (await self._live(call)).request(call)
+            return await (await self.live(call)).request(call)
         except UpstreamError as error:
             error.upstream = error.upstream or self.name
             raise
         finally:
-            tally.in_flight -= 1
-            tally.last_used = self._standing.clock.now()
-            if not tally.in_flight:
-                tally.idle.set()
+            tally.ended(self._standing.clock.now())
 
     def _given_up(self, session: Session, error: UpstreamError) -> None:
         # A response stream that broke says nothing about the session; a refused connection or an unknown session does.
@@ -250,8 +251,8 @@ class Upstream:
         if session is self.session and (session.link.closed is not None or not isinstance(error, Lost)):
             self.expire(error.message)
 
-    async def _live(self, call: Call) -> Session:
-        """The session for a call: the first one, or one of its own era, circle and capabilities."""
+    async def live(self, call: Call) -> Session:
+        """The session for a call: the first, or one of its own era, circle and capabilities. Raises UpstreamError."""
         first = await self._first()
         key = self._key(call, first)
         while (session := await self._at(key, first)).taken(call):
@@ -268,14 +269,16 @@ class Upstream:
                 raise
             # It serves one era only: from now on the bridge joins the other one to it.
             log.info("upstream.one_era", upstream=self.name, era=first.era.value, refused=error.message)
-            return first
+            if key.whose == self._standing.first_key.whose:
+                return first
+            return await self._pool.session(replace(self._standing.first_key, whose=key.whose))
 
     def _key(self, call: Call, first: Session) -> SessionKey:
         caller = call.caller
         era = first.era
         if caller.era is not era and caller.era not in self._pool.refused and self._may_change_era(era, caller.told):
             era = caller.era
-        return key_for(caller, era, self.config.session)
+        return key_for(caller, era, self.config.session, self._standing.whose(caller))
 
     def _may_change_era(self, era: Era, told: str) -> bool:
         # A pipe needs a second process for the other era: only for who can be asked, where the eras really differ.
@@ -284,8 +287,7 @@ class Upstream:
         return era is Era.MODERN and worth_it and self.config.era is EraChoice.AUTO
 
     async def _first(self) -> Session:
-        session = self.session
-        if session is not None:
+        if (session := self.session) is not None:
             if (reason := session.link.closed) is None:
                 return session
             self.expire(reason)
@@ -293,8 +295,5 @@ class Upstream:
         self.start()
         with anyio.move_on_after(self.config.timeout):
             return await self._standing.attempt.session()
-        raise ConnectFailed(
-            f"is still starting after {self.config.timeout:g} s",
-            upstream=self.name,
-            hint="Try again shortly; its tools stay listed meanwhile.",
-        )
+        hint = "Try again shortly; its tools stay listed meanwhile."
+        raise ConnectFailed(f"is still starting after {self.config.timeout:g} s", upstream=self.name, hint=hint)

@@ -5,7 +5,9 @@ reported, and the stream goes on behind it.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
+
+_LARGE: Final = 1 << 20
 
 EDGE: Final = 512
 """How many bytes of each end of an oversized frame are kept."""
@@ -80,9 +82,13 @@ class Lines:
             line: bytes | Oversized = self._cut.done()
             self._cut = None
         else:
-            line = bytes(self._partial)
-            self._partial.clear()
+            line = self._whole()
         return line
+
+    def _whole(self) -> bytes:
+        partial, self._partial = self._partial, bytearray()
+        # A large one is handed over as it is: a copy would hold up everybody for as long as reading it took.
+        return bytes(partial) if len(partial) < _LARGE else cast("bytes", partial)
 
     def _keep(self, part: bytes) -> None:
         if self._cut is None and len(self._partial) + len(part) > self.limit:

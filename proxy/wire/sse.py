@@ -136,6 +136,9 @@ def encode(data: bytes, *, event: str = "", id: str | None = None, retry: int | 
         fields.append(b"id: " + _one_line(id))
     if retry is not None:
         fields.append(b"retry: %d" % retry)
+    if b"\n" not in data and b"\r" not in data:
+        fields.append(b"data: ")
+        return b"".join((b"\n".join(fields), data, b"\n\n"))  # copied once: it may be large
     plain = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     fields += [b"data: " + line for line in plain.split(b"\n")]
     return b"\n".join(fields) + b"\n\n"

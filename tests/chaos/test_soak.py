@@ -2,10 +2,11 @@
 
 Memory is the resident set of Manifold's process, read after a collection of garbage; its slope is the least-squares
 line through the samples of the second half, when everything that is made once has been made. CI does a part of the
-numbers, so that it takes a minute and a half; ``MANIFOLD_SOAK=full`` does them all: 10 000 sessions, 1 000 restarts,
-100 000 calls with 1 % cancellations.
+numbers, so that it takes two minutes; ``make soak`` (``MANIFOLD_SOAK=full``) does them all: 10 000 sessions that are
+ended and 10 000 that are abandoned, 1 000 restarts, 100 000 calls with 1 % cancellations.
 """
 
+import itertools
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import statistics
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,9 @@ from tests.support.manifold import PATIENCE, ROOT, Home, Json, Manifold, started
 
 FULL: Final = os.environ.get("MANIFOLD_SOAK") == "full"
 SESSIONS: Final = 10_000 if FULL else 1_200
+ABANDONED: Final = 10_000 if FULL else 1_600
+MOST: Final = 500 if FULL else 100
+"""Sessions that may be open at once in the soak of abandoned ones."""
 RESTARTS: Final = 1_000 if FULL else 100
 CALLS: Final = 100_000 if FULL else 10_000
 CANCELLED: Final = 100
@@ -73,7 +77,7 @@ class Soaked:
         return reports[self._seen - 1] if len(reports) >= self._seen else None
 
     async def settled(self, before: Alive) -> Alive:
-        """Wait until no more is alive than before; fails with what is."""
+        """Wait until no more is alive than before; what is alive then."""
         now = before
         with anyio.move_on_after(PATIENCE):
             while True:
@@ -83,11 +87,15 @@ class Soaked:
                 await anyio.sleep(0.2)  # between two looks: nothing tells when a connection of the kernel is over
         return now
 
-    async def soak(self, name: str, count: int, some: Callable[[int], Awaitable[None]]) -> None:
-        """Do something ``count`` times, ``some`` at a time, and look at the memory in between."""
+    async def soak(self, name: str, count: int, some: Callable[[int], Awaitable[None]], *, spare: int = 0) -> None:
+        """Do something ``count`` times, ``some`` at a time, and look at the memory in between.
+
+        ``spare`` tasks more may be there at the end than when it was warm.
+        """
         share = count // (SAMPLES + 1)
         await some(share)  # warms up
         before = await self.look()
+        before = replace(before, tasks=before.tasks + spare)
         memory = []
         for _ in range(SAMPLES):
             await some(share)
@@ -107,8 +115,9 @@ class Soaked:
 
 
 @asynccontextmanager
-async def soaked(folder: Path, **more: Json) -> AsyncIterator[Soaked]:
-    home = Home(folder).write({"a": scripted.upstream("a", "work", breaker={"enabled": False}), **more})
+async def soaked(folder: Path, server: Json | None = None, **more: Json) -> AsyncIterator[Soaked]:
+    upstreams = {"a": scripted.upstream("a", "work", breaker={"enabled": False}), **more}
+    home = Home(folder).write(upstreams, server=server or {})
     command = [sys.executable, "-m", "tests.chaos.inspected", *home.command("serve", "--http", "--port", "0")[3:]]
     async with started(command, ROOT, home.env(), stdin=None) as manifold:
         manifold.url = (await manifold.event("manifold.listening"))["url"]
@@ -140,6 +149,22 @@ async def test_sessions_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
             await caller.close()
 
         await there.soak("sessions", SESSIONS, partial(spread, one=one))
+
+
+async def test_sessions_that_nobody_ends_are_bounded(tmp_path: Path) -> None:
+    async with soaked(tmp_path, {"max_sessions": MOST}) as there, web() as http, calling(there.url) as steady:
+        numbers = itertools.count(1)
+
+        async def one() -> None:
+            await Caller(http, there.url).open()
+            if next(numbers) % (MOST // 4) == 0:
+                await steady.timed("mcp_a_work")  # whoever uses a session keeps it
+
+        async def some(count: int) -> None:
+            await spread(max(count, MOST + MOST // 10), one)  # from the first time on it is full
+
+        # Two tasks a session; how many there are exactly depends on who came last.
+        await there.soak("abandoned sessions", ABANDONED, some, spare=4 * AT_ONCE)
 
 
 async def test_upstreams_that_die_leave_nothing(tmp_path: Path) -> None:

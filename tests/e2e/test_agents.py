@@ -84,10 +84,11 @@ async def test_an_agent_sees_its_tools_over_stdio(tmp_path: Path, agent: str) ->
         assert {tool["name"] for tool in (await wire.request("tools/list"))["tools"]} == SEEN[agent]
 
 
-async def test_the_agent_of_the_command_line_is_the_one_at_the_common_endpoint(tmp_path: Path) -> None:
+async def test_the_agent_of_the_command_line_applies_at_every_endpoint(tmp_path: Path) -> None:
     async with serving(Home(tmp_path).write(two_upstreams(), agents=AGENTS), "--agent", "reader") as manifold:
         assert await tools(manifold.url) == SEEN["reader"]
-        assert await tools(manifold.agent("writer")) == SEEN["writer"]
+        assert await tools(manifold.agent("formal")) == {"mcp_files_read"}
+        assert await tools(manifold.agent("writer")) == set()
 
 
 async def test_what_an_agent_sees_it_can_use(manifold: Manifold) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -249,3 +250,10 @@ async def test_a_chained_manifold_does_not_stack_prefixes(place: Place, second: 
 
 def names(entries: list[Json]) -> set[str]:
     return {entry["name"] for entry in entries}
+
+
+async def test_published_servers_raise_no_suspicion(place: Place) -> None:
+    answer = await anyio.run_process(["curl", "-s", f"{place.manifold.base}/status.json"])
+    upstreams = json.loads(answer.stdout)["upstreams"]
+    assert len(upstreams) > 5
+    assert {name: one["pinning"]["suspicious"] for name, one in upstreams.items() if one["pinning"]["suspicious"]} == {}

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.link_http import serve
 from tests.support.manifold import Home, Json, Manifold, serving, stdio
+from tests.support.planted import CHILD_VARIABLE
 from tests.support.recording import speaking
 from tests.support.scripted import upstream
 
@@ -159,8 +160,8 @@ async def test_a_child_gets_the_minimal_environment(tmp_path: Path) -> None:
         ]
     assert a["OWN"] == "own"
     assert a["LET_THROUGH"] == "yes"
-    assert set(a) - MINIMAL - {"LC_CTYPE"} == {"OWN", "LET_THROUGH"}
-    assert set(b) - MINIMAL - {"LC_CTYPE"} == set()
+    assert set(a) - MINIMAL - {"LC_CTYPE"} == {"OWN", "LET_THROUGH", CHILD_VARIABLE}
+    assert set(b) - MINIMAL - {"LC_CTYPE"} == {CHILD_VARIABLE}
 
 
 # -- what never goes out ---------------------------------------------------------------------------------------------

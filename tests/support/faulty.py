@@ -28,7 +28,7 @@ HELD: dict[str, bytes] = {}
 LONG: Final = 600.0
 """Seconds of a hang: longer than any test waits."""
 BIG: Final = 50_000_000
-FLOOD: Final = 1_000
+FLOOD: Final = 20_000
 READ_ONLY: Final = {"readOnlyHint": True}
 STATUS: Final = {"401": 401, "404": 404, "429": 429, "500": 500}
 
@@ -304,6 +304,23 @@ def flood(asked: Asked) -> bool:
     return False
 
 
+def progress(asked: Asked) -> bool:
+    token = json.dumps(asked.message["params"]["_meta"]["progressToken"]).encode()
+    head = (
+        b'{"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": %b, "progress": ' % token
+    )
+    for number in range(FLOOD):
+        asked.raw(b"%b%d}}" % (head, number))
+    return False
+
+
+def requests(asked: Asked) -> bool:
+    """Put questions that nobody can answer; what is answered to them is not read before the answer."""
+    for number in range(FLOOD):
+        asked.raw(b'{"jsonrpc": "2.0", "id": "q%d", "method": "roots/list"}' % number)
+    return False
+
+
 def storm(asked: Asked) -> bool:
     for _ in range(FLOOD):
         asked.raw(b'{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}')
@@ -355,8 +372,8 @@ def status(asked: Asked) -> bool:
 FAULTS: Final[Mapping[str, Callable[[Asked], bool]]] = {
     each.__name__: each
     for each in (
-        *(hang, crash, close, garbage, garbage_body, big, drip, flood, storm, changing_tools, endless_pages),
-        *(pollution, family, stderr, status),
+        *(hang, crash, close, garbage, garbage_body, big, drip, flood, progress, requests, storm, changing_tools),
+        *(endless_pages, pollution, family, stderr, status),
     )
 }
 

@@ -78,6 +78,14 @@ class Response:
     def result_event(self, result: Any, **fields: Any) -> None:
         self.event({"id": self._request.message["id"], "result": result}, **fields)
 
+    async def drain(self) -> None:
+        """Wait until the client reads."""
+        await self._writer.drain()
+
+    def end_of_connection(self) -> None:
+        """Say that no more will come on this connection."""
+        self._writer.close()
+
     async def drop(self) -> None:
         """Break the connection off."""
         with suppress(ConnectionError):

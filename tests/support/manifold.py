@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import Process
 
 from proxy.runtime import background
+from tests.support.planted import SEARCH, SECRET, VARIABLE, plant
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 20.0
@@ -48,7 +49,7 @@ class Home:
 
     def write(self, upstreams: Upstreams, **sections: Any) -> "Home":
         """Write the configuration; returns itself."""
-        self.config.write_text(json.dumps({"mcpServers": upstreams, **sections}, default=str))
+        self.config.write_text(json.dumps({"mcpServers": plant(upstreams), **sections}, default=str))
         return self
 
     def command(self, *arguments: str) -> list[str]:
@@ -57,7 +58,7 @@ class Home:
 
     def env(self, **more: str) -> dict[str, str]:
         """The environment for it."""
-        return {**os.environ, "XDG_STATE_HOME": str(self.state), "PYTHONPATH": str(ROOT), **more}
+        return {**os.environ, "XDG_STATE_HOME": str(self.state), "PYTHONPATH": str(ROOT), VARIABLE: SECRET, **more}
 
     async def run(self, *arguments: str, **env: str) -> "CompletedProcess[str]":
         """Run a command that ends by itself."""
@@ -65,6 +66,7 @@ class Home:
             done = await anyio.run_process(
                 self.command(*arguments), check=False, cwd=self.folder, env=self.env(**env), stdin=None
             )
+        SEARCH.look(f"{done.stdout.decode()}\n{done.stderr.decode()}", f"mcp-manifold {' '.join(arguments)}")
         return CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
@@ -169,6 +171,7 @@ async def started(
 async def _ended(manifold: Manifold) -> None:
     try:
         await manifold.end()
+        SEARCH.look(manifold.said, f"standard error of process {manifold.pid}")
     except TimeoutError:
         manifold.process.kill()
         raise

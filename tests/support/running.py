@@ -11,6 +11,7 @@ from proxy.config.model import Config
 from proxy.model import Caller, Kind, StatusEvent, UpstreamState
 from proxy.router import Request
 from proxy.runtime import Runtime
+from tests.support.planted import SECRET, plant
 
 PATIENCE = 20.0
 """Seconds for anything that a test waits for."""
@@ -73,4 +74,4 @@ async def running(upstreams: Mapping[str, Any], state: Path | None = None, **sec
 
 def configured(upstreams: Mapping[str, Any], **sections: Any) -> Config:
     """A configuration with these upstreams."""
-    return Config.model_validate({"upstreams": upstreams, **sections})
+    return Config.model_validate({"upstreams": plant(upstreams, SECRET), **sections})

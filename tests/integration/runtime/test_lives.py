@@ -189,3 +189,39 @@ async def test_lists_are_fetched_anew_after_a_reconnect() -> None:
         one.runtime.registry["a"].expire("a test wants it")
         await one.status("a", READY, times=2)
         assert one.names() == {"mcp_a_work"}  # the new process knows nothing of the other tool
+
+
+# -- other figures while it runs -------------------------------------------------------------------------------------
+
+
+async def test_a_shorter_refresh_holds_for_the_session_there_is() -> None:
+    async with running({"a": upstream("a", "work", refresh="1h")}) as one:
+        pid = (await one.call("mcp_a_work", do="offer_silently", tool="new"))["pid"]
+        await one.runtime.apply(configured({"a": upstream("a", "work", refresh="100ms")}))
+        await one.offers("mcp_a_work", "mcp_a_new")
+        assert (await one.call("mcp_a_work"))["pid"] == pid
+
+
+async def test_a_health_check_that_is_switched_on_looks_at_the_session_there_is() -> None:
+    async with serve(speaking()) as site, running({"a": {"url": site.url, "health": 0}}) as one:
+        await one.status("a", READY)
+        await one.runtime.apply(configured({"a": {"url": site.url, "health": "20ms"}}))
+        await site.asked("ping", 2)
+        assert len(site.of("initialize")) == 1
+
+
+async def test_an_upstream_that_may_be_idle_for_less_is_stopped_and_for_ever_is_left_alone() -> None:
+    async with running({"a": upstream("a", "work"), "b": upstream("b", "work", idle_timeout="1h")}) as one:
+        for name in "ab":
+            await one.status(name, READY)
+        tuned = {"a": upstream("a", "work", idle_timeout="50ms"), "b": upstream("b", "work")}
+        await one.runtime.apply(configured(tuned))
+        assert (await one.status("a", IDLE)).reason == "unused for 0.05 s"
+        assert one.runtime.registry["b"].state is READY
+
+
+async def test_a_change_that_fails_at_once_is_not_waited_for() -> None:
+    async with running({"a": upstream("a", "work")}) as one:
+        await one.status("a", READY)
+        with anyio.fail_after(PATIENCE):
+            await one.runtime.apply(configured({"a": {"command": "/nowhere/at/all", "grace": 600}}))

@@ -12,7 +12,7 @@ import anthropic
 import openai
 from pydantic import TypeAdapter
 
-from docs.examples.python_agent import ask_anthropic, ask_openai
+from docs.examples.python_agent import ask_anthropic, ask_openai, ask_responses
 from proxy import Manifold
 from tests.support.link_http import Request, Response, serve
 from tests.support.store_peer import Peer, serving
@@ -69,6 +69,32 @@ async def test_the_loop_runs_with_openais_client() -> None:
     assert json.loads(good["content"])["arguments"] == {"a": 6, "b": 7}
     assert (good["tool_call_id"], bad["tool_call_id"]) == ("c1", "c2")
     assert "Unknown tool" in bad["content"]
+
+
+def response(*output: dict[str, Any]) -> dict[str, Any]:
+    about = {"id": "r1", "object": "response", "created_at": 1, "model": "scripted", "tool_choice": "auto"}
+    return {**about, "parallel_tool_calls": True, "tools": [], "output": list(output)}
+
+
+async def test_the_loop_runs_with_openais_responses() -> None:
+    call = {"type": "function_call", "id": "f1", "call_id": "c1", "name": "mcp_calc_times", "arguments": '{"a": 6}'}
+    words = {"type": "output_text", "text": "It is 42.", "annotations": []}
+    said = {"type": "message", "id": "m1", "role": "assistant", "status": "completed", "content": [words]}
+    model = ScriptedModel(response(call), response(said))
+    async with AsyncExitStack() as stack:
+        (calc,) = await stack.enter_async_context(serving(peer()))
+        site = await stack.enter_async_context(serve(model.handle))
+        manifold = await stack.enter_async_context(Manifold({"mcpServers": {"calc": calc.entry()}}))
+        client = await stack.enter_async_context(openai.AsyncOpenAI(api_key="x", base_url=site.url, max_retries=0))
+        create = partial(client.responses.create, model="scripted")
+        assert await ask_responses(manifold.for_store(), create, QUESTION) == "It is 42."
+    first, second = model.bodies
+    typed: Any = TypeAdapter(openai.types.responses.FunctionToolParam)
+    assert [typed.validate_python(tool)["name"] for tool in first["tools"]] == ["mcp_calc_times", "mcp_calc_plus"]
+    question, asked, answered = second["input"]
+    assert (question["role"], asked["type"], asked["call_id"]) == ("user", "function_call", "c1")
+    assert (answered["type"], answered["call_id"]) == ("function_call_output", "c1")
+    assert json.loads(answered["output"])["arguments"] == {"a": 6}
 
 
 async def test_the_loop_runs_with_anthropics_client() -> None:

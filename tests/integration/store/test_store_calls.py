@@ -143,6 +143,26 @@ async def test_a_warning_is_in_the_result_and_the_call_is_made() -> None:
         assert len(both[0].calls) == 1
 
 
+async def test_a_rule_that_cannot_be_checked_is_told_and_refuses_nothing() -> None:
+    schema = {"type": "object", "properties": {"q": {"type": "string", "pattern": "^(?=.*[0-9])(a+)+$"}}}
+    web = Peer("web").define("find", schema=schema)
+    async with serving(web), Manifold(config(web, agents={}), validate="strict") as manifold:
+        with anyio.fail_after(20):
+            result = await manifold.for_store().call_tool("find", q="a" * 4000 + "!")
+        assert result
+        assert [one.expected for one in result.warnings] == ["a text that matches ^(?=.*[0-9])(a+)+$"]
+        with pytest.raises(InvalidArguments):
+            await manifold.for_store().call_tool("find", q=7)
+
+
+async def test_no_schema_holds_up_the_program() -> None:
+    schema = {"type": "object", "properties": {"q": {"type": "string", "pattern": "^(a+)+$"}}}
+    web = Peer("web").define("find", schema=schema)
+    async with serving(web), Manifold(config(web, agents={}), validate="strict") as manifold:
+        with anyio.fail_after(20), pytest.raises(InvalidArguments, match="matches"):
+            await manifold.for_store().call_tool("find", q="a" * 4000 + "!")
+
+
 async def test_a_tool_that_fails_is_a_false_result_and_an_exception_on_request() -> None:
     async with serving(*peers()) as both, Manifold(config(*both)) as manifold:
         result = await manifold.for_store().call_tool("mcp_web_fail")

@@ -91,15 +91,24 @@ async def test_fifty_agents_see_and_reach_only_what_is_theirs(views: list[tuple[
         await stack.enter_async_context(serving(*every))
         servers = {peer.name: peer.entry(session="agent") for peer in every}
         manifold = await stack.enter_async_context(Manifold({"mcpServers": servers, "agents": agents}))
+        private = {name: Peer(f"own-{name}").define("mine") for name in NAMES[::5]}
+        await stack.enter_async_context(serving(*private.values()))
+        for name, peer in private.items():
+            await manifold.for_agent(name).register("own", peer.entry())
         allowed = {name: _allowed(visible, deny) for name, (visible, deny) in zip(NAMES, views, strict=True)}
         with anyio.fail_after(50):
             async with anyio.create_task_group() as tasks:
                 for name in NAMES:
                     tasks.start_soon(_live, manifold, name, allowed[name])
         _check_calls(every, allowed)
+        for name, peer in private.items():
+            assert [call["arguments"] for call in peer.calls] == (
+                [{"who": name}] if allowed_own(manifold, name) else []
+            )
         for name in NAMES:
             context = manifold.for_agent(name)
-            assert set(context.tool_metrics()) == allowed[name]
+            own = {f"{name}.own.mine"} if name in private and allowed_own(manifold, name) else set()
+            assert set(context.tool_metrics()) == allowed[name] | own
             assert (await context.storage.get("who")) == {"name": name}
         assert sum(one.calls for one in manifold.for_store().tool_metrics().values()) == sum(map(len, allowed.values()))
 
@@ -109,11 +118,22 @@ def _allowed(visible: list[int], deny: list[str]) -> set[str]:
     return {f"p{number}.{tool}" for number in visible for tool in ("read", "write") if tool not in denied}
 
 
+def allowed_own(manifold: Manifold, name: str) -> bool:
+    """Whether the agent's filter lets the tool of its own server pass: it holds for that one, too."""
+    return manifold.runtime.config.agents[name].tools.deny != ("*",)
+
+
 async def _live(manifold: Manifold, name: str, allowed: set[str]) -> None:
     """What one agent does, while all the others do the same."""
     context = manifold.for_agent(name)
     await context.storage.put("who", {"name": name})
-    assert {f"{tool.server}.{tool.own_name}" for tool in await context.list_tools()} == allowed
+    own = {"own.mine"} if context.is_registered("own") and allowed_own(manifold, name) else set()
+    assert {f"{tool.server}.{tool.own_name}" for tool in await context.list_tools()} == allowed | own
+    mine = await context.call_tool("own.mine", who=name, errors="result")
+    if own:
+        assert mine.data == {"server": f"own-{name}", "tool": "mine", "arguments": {"who": name}}
+    else:
+        assert isinstance(mine.error, UnknownTarget)
     every = [f"p{number}.{tool}" for number in range(SERVERS) for tool in ("read", "write")]
     results = await context.batch_call([(tool, {"who": name}) for tool in every], max_concurrent=4)
     for tool, result in zip(every, results, strict=True):

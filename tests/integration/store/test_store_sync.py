@@ -40,7 +40,7 @@ def test_a_script_needs_no_await() -> None:
 
 def test_everything_that_awaits_has_a_plain_twin() -> None:
     for here, there in ((SyncContext, Context), (SyncManifold, Manifold)):
-        public = {name for name in vars(there) if not name.startswith("_")} - {"runtime", "sync"}
+        public = {name for name in dir(there) if not name.startswith("_")} - {"runtime", "sync"}
         assert public <= {name for name in dir(here) if not name.startswith("_")}
         for name in public:
             twin = getattr(here, name)

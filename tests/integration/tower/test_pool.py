@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,8 @@ from proxy.router import Request
 from proxy.runtime import Runtime
 from proxy.service.balance import Instance
 from proxy.upstream.instances import Group
+from tests.support.link_http import Request as Asked
+from tests.support.link_http import Response, serve
 from tests.support.tower_http import Served, served
 
 
@@ -69,6 +72,17 @@ async def site(servers: list[Served], **options: Any) -> AsyncIterator[Site]:
             for one in at.group.upstreams:
                 await one.settled()
         yield at
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """The URL of something that takes connections and requests, and never answers."""
+
+    async def say_nothing(_request: Asked, _response: Response) -> None:
+        await anyio.sleep_forever()
+
+    async with serve(say_nothing) as there:
+        yield there.url
 
 
 @pytest.fixture
@@ -209,6 +223,31 @@ async def test_a_pool_with_one_instance_that_never_answered_serves(two: list[Ser
         await runtime.ready(None)
         at = Site(runtime)
         assert {await at.call("mcp_eq_who") for _ in range(4)} == {"b"}
+
+
+async def test_an_instance_that_says_nothing_at_the_start_holds_no_call(two: list[Served], tmp_path: Path) -> None:
+    async with silent() as url:
+        upstream = UpstreamConfig(urls=(url, two[1].url), start_timeout=300.0, timeout=300.0)
+        config = Config(upstreams={"eq": upstream})
+        for _ in ("unknown", "known from disk, so that calls come before any instance is ready"):
+            answers: list[str] = []
+            async with Runtime(config, state=tmp_path) as runtime:
+                runtime.start()
+                with anyio.fail_after(30):
+                    await runtime.ready(None)
+                    await gather(Site(runtime), answers)
+            assert answers == ["b"] * 4
+
+
+async def gather(at: Site, answers: list[str]) -> None:
+    """Make some calls at once."""
+
+    async def call() -> None:
+        answers.append(await at.call("mcp_eq_who"))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(call)
 
 
 async def test_the_report_shows_each_instance(two: list[Served]) -> None:

@@ -235,3 +235,16 @@ def test_a_filter_on_an_upstream_holds_for_every_view() -> None:
     view = View(catalog(policy, files=FILES))
     with pytest.raises(UnknownTarget):
         view.tool("mcp_files_delete_all")
+
+
+def test_what_belongs_to_one_agent_exists_for_nobody_else() -> None:
+    owned = CatalogPolicy(order=("files", "web"), owners={"web": "a"})
+    catalog_ = catalog(owned, files=FILES, web=WEB)
+    agent = AgentConfig(names=NameStyle.PREFIXED)
+    assert View(catalog_).upstreams == ("files",)
+    assert View(catalog_, [agent], names=["b"]).upstreams == ("files",)
+    assert View(catalog_, [AgentConfig(servers=("files",))], names=["a"]).upstreams == ("files", "web")
+    assert View(catalog_, [agent, agent], names=["a", "b"]).upstreams == ("files",)
+    assert View(catalog_, [agent, agent], names=["b", "a"]).upstreams == ("files",)
+    with pytest.raises(UnknownTarget):
+        View(catalog_).tool("mcp_web_search")

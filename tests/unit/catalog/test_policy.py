@@ -51,12 +51,34 @@ def test_a_uri_cannot_be_written_around_a_filter(uri: str) -> None:
     assert not Gate(allow=["file:///docs/*"], deny=["*.secret"]).admits_uri(uri)
 
 
-@pytest.mark.parametrize("uri", ["FILE:///etc/passwd", "file:///%65tc/passwd"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "FILE:///etc/passwd",
+        "file:///%65tc/passwd",
+        "file:///./etc/passwd",
+        "file:////etc/passwd",
+        "file:///etc//passwd",
+        "file:///etc/./passwd",
+        "file:///%2e/etc/passwd",
+        "file:///.\\etc\\passwd",
+        "file://localhost/etc/passwd",
+        "file://LOCALHOST/etc/passwd",
+    ],
+)
 def test_another_spelling_of_a_denied_uri_is_denied(uri: str) -> None:
     assert not Gate(deny=["file:///etc/*"]).admits_uri(uri)
 
 
+@pytest.mark.parametrize("end", ["#x", "?x", "?", "/", "/.", "%3Fx", "%23x"])
+def test_a_denied_uri_is_denied_with_something_behind_it(end: str) -> None:
+    assert not Gate(deny=["file:///key"]).admits_uri(f"file:///key{end}")
+    assert Gate(deny=["file:///key"]).admits_uri(f"file:///keys{end}")
+
+
 def test_an_allowed_uri_passes() -> None:
+    assert Gate(allow=["http://a/b?c=*"]).admits_uri("http://a/b?c=1#d")
+    assert Gate(allow=["mem:*"]).admits_uri("mem:a/./b")
     assert Gate(allow=["file:///docs/*"]).admits_uri("file:///docs/a..b%20c")
 
 

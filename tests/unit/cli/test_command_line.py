@@ -209,3 +209,13 @@ def test_explain_fails_for_what_nobody_knows(run: Run, write: Write) -> None:
     done = run("explain", "zzz")
     assert done.status == 1
     assert "Unknown tool: 'zzz'" in done.err
+
+
+def test_where_several_agents_apply_only_what_all_see_is_there(run: Run, write: Write) -> None:
+    agents = {"reader": {"tools": {"deny": ["*write*"]}}, "files": {"servers": ["f"]}}
+    write({"f": upstream("f", "read", "write"), "n": upstream("n", "read")}, agents=agents)
+    assert [line.split()[1] for line in run("list", "--agent", "reader+files").out.splitlines()[:-1]] == ["read"]
+    assert "f" in run("explain", "read", "--agent", "files+reader").out
+    refused = run("list", "--agent", "reader+nobody")
+    assert refused.status == 1
+    assert "There is no agent 'nobody'" in refused.err

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.discover import candidates, discover
+from proxy.config.exposure import exposed_state, make_private
 from proxy.config.load import load, load_text
 from proxy.errors import ConfigError, Problem
 
@@ -176,7 +177,7 @@ def test_a_malformed_env_file_is_told_by_line_and_not_by_content(tmp_path: Path,
     ("mode", "header", "warned"),
     [
         (0o644, "Bearer abc", True),
-        (0o640, "Bearer abc", False),
+        (0o640, "Bearer abc", True),
         (0o600, "Bearer abc", False),
         (0o644, "Bearer ${env:T}", False),
     ],
@@ -222,3 +223,56 @@ def test_the_environment_names_files_even_if_they_are_missing(tmp_path: Path) ->
     write(tmp_path / "manifold.yaml", "")
     env = {"HOME": "/h", "MCP_MANIFOLD_CONFIG": os.pathsep.join(["a.yaml", "/abs/b.yaml"])}
     assert discover(env, tmp_path) == (tmp_path / "a.yaml", Path("/abs/b.yaml"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("mcpServers: {a: {url: 'https://me:s3cret@h/'}}", "mcpServers.a.url"),
+        ("mcpServers: {a: {command: x, args: [--port, '1', --api-key, s3cret]}}", "mcpServers.a.args[3]"),
+        ("server: {state_keys: ['s3cret-s3cret-s3cret-s3cret-s3cret-s3cret']}", "server.state_keys[0]"),
+        ("mcpServers: {a: {command: x, env: {MODE: fast, DB_PASSWORD: s3cret}}}", "mcpServers.a.env.DB_PASSWORD"),
+        ("mcpServers: {a: {command: x, args: [--port, '1'], env: {MODE: fast}}}", ""),
+        ("mcpServers: {a: {url: 'https://h/', headers: {X-Trace: on}}}", ""),
+    ],
+)
+def test_secrets_are_found_wherever_they_stand(tmp_path: Path, text: str, path: str) -> None:
+    loaded = load(write(tmp_path / "m.yaml", text, 0o644), env={})
+    assert [one.path for one in loaded.warnings if "secret in a file" in one.message] == [path] * bool(path)
+    assert all("s3cret" not in str(one) for one in loaded.warnings)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_a_state_directory_that_is_open_to_others_is_told(tmp_path: Path) -> None:
+    assert exposed_state(tmp_path / "not there") == []
+    (tmp_path / "state").mkdir(mode=0o700)
+    assert exposed_state(tmp_path / "state") == []
+    (tmp_path / "state").chmod(0o755)
+    (told,) = exposed_state(tmp_path / "state")
+    assert "open to other users (drwxr-xr-x)" in told.message
+    assert told.hint.startswith("chmod 700")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_our_own_state_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    for directory in (tmp_path / "new" / "state", tmp_path):
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o755)
+        make_private(directory)
+        assert exposed_state(directory) == []
+    make_private(tmp_path / "other")
+    assert exposed_state(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize(("to", "found"), [("logs/audit.jsonl", "sub/logs/audit.jsonl"), ("stderr", "stderr")])
+def test_the_audit_log_is_relative_to_the_file_that_names_it(tmp_path: Path, to: str, found: str) -> None:
+    (tmp_path / "sub").mkdir()
+    loaded = load(write(tmp_path / "sub" / "m.yaml", f"mcpServers: {{}}\naudit: {{to: {to}}}"), env={})
+    assert loaded.config.audit.to == (str(tmp_path / found) if "/" in found else found)
+
+
+def test_an_unknown_option_of_the_audit_log_is_told_with_a_suggestion(tmp_path: Path) -> None:
+    (problem,) = problems(write(tmp_path / "m.yaml", "mcpServers: {}\naudit: {to: a.log, argument: keep}"))
+    assert (problem.path, problem.line) == ("audit.argument", 2)
+    assert "arguments" in problem.hint

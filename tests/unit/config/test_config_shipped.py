@@ -8,6 +8,8 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
+from proxy.config.inbound import PARTS as INBOUND
+from proxy.config.inbound import InboundConfig
 from proxy.config.load import load, load_data, load_text
 from proxy.config.model import AgentConfig, Config, Filter, LogConfig, NamingConfig, ServerConfig, UpstreamConfig
 from proxy.config.node import plain
@@ -18,7 +20,13 @@ from proxy.config.tower import PARTS
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SHIPPED = sorted(path for path in CONFIGS.iterdir() if path.is_file())
-ENV = {"GITHUB_TOKEN": "t1", "SEARCH_TOKEN": "t2", "TICKETS_KEY": "t3"}
+ENV = {
+    "GITHUB_TOKEN": "t1",
+    "SEARCH_TOKEN": "t2",
+    "TICKETS_KEY": "t3",
+    "SUPPORT_TOKEN": "support-0123456789",
+    "DEVELOPER_TOKEN": "developer-0123456789",
+}
 
 
 def content(path: Path) -> Any:
@@ -73,6 +81,8 @@ def test_the_full_configuration_names_every_option() -> None:
         AgentConfig,
         Filter,
         *PARTS.values(),
+        InboundConfig,
+        *INBOUND.values(),
     )
     missing = [name for model in models for name in model.model_fields if f"{name}:" not in text]
     assert missing == []

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pydantic import SecretStr
 
+from proxy.config.audit import AuditConfig
 from proxy.config.diff import LIVE, TUNING, Plan, diff, restart_needed, running
 from proxy.config.model import (
     AgentConfig,
@@ -23,7 +24,8 @@ from proxy.config.model import (
 
 LINK = {
     *("type", "command", "args", "env", "cwd", "inherit_env", "url", "urls", "headers"),
-    *("session", "era", "max_message"),
+    *("auth", "credentials"),
+    *("agent", "session", "era", "max_message"),
 }
 """What a link is made of. A new setting belongs here or to TUNING, and whoever adds it decides which."""
 RESTART = {
@@ -34,6 +36,8 @@ RESTART = {
     "allowed_hosts",
     "allowed_origins",
     "max_body",
+    "session_idle",
+    "max_sessions",
     "state_dir",
     "state_keys",
     "express",
@@ -223,9 +227,10 @@ def test_what_only_a_restart_changes_is_named() -> None:
     new = Config(server=ServerConfig(host="::1", port=1, instructions="new"))
     assert diff(Config(), new) == Plan(live=frozenset({"instructions"}), restart_needed=("server.host", "server.port"))
     assert restart_needed(new, Config()) == ("server.host", "server.port")
+    assert restart_needed(Config(), Config(audit=AuditConfig(to="audit.log"))) == ("audit.to",)
 
 
 def test_every_setting_is_known_to_need_a_link_or_not_a_restart_or_not() -> None:
     assert set(UpstreamConfig.model_fields) == {"enabled"} | LINK | TUNING
     assert set(ServerConfig.model_fields) == RESTART | LIVE
-    assert set(Config.model_fields) == {"server", "log", "naming", "upstreams", "agents"}
+    assert set(Config.model_fields) == {"server", "log", "audit", "naming", "auth", "pinning", "upstreams", "agents"}

@@ -120,6 +120,23 @@ def test_calls_from_before_the_trip_are_no_probes() -> None:
     assert state(machine) is State.HALF_OPEN
 
 
+def test_a_new_link_lets_probes_through_and_a_failing_one_still_opens_it_for_longer() -> None:
+    machine = tripped()
+    assert machine.admit(0.1) == REFUSED
+    machine.probe(0.1)
+    permit = machine.admit(0.1)
+    assert permit != REFUSED
+    machine.record(permit, Verdict.FAILURE, 0.2)
+    assert state(machine) is State.OPEN
+    assert machine.retry_in(0.2) > POLICY.open_for.base
+
+
+def test_a_new_link_is_no_news_for_one_that_is_not_open() -> None:
+    machine = BreakerState(POLICY)
+    machine.probe(0.0)
+    assert state(machine) is State.CLOSED
+
+
 def test_reset_closes_it_from_anywhere() -> None:
     for machine in (BreakerState(POLICY), tripped(), tripped()):
         machine.admit(5.0)
@@ -236,6 +253,13 @@ class BreakerMachine(RuleBasedStateMachine):
         elif admitted_in is State.HALF_OPEN and verdict is Verdict.FAILURE:
             assert before is State.HALF_OPEN
             assert self.machine.state is State.OPEN
+
+    @rule()
+    def probe(self) -> None:
+        before = self.machine.state
+        self.machine.probe(self.now)
+        assert self.machine.state is before, "what it does with calls, calls decide"
+        assert self.machine.retry_in(self.now) == 0.0
 
     @rule()
     def reset(self) -> None:

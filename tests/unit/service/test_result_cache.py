@@ -1,15 +1,15 @@
 """The result cache (proxy/service/cache.py) and what makes two calls the same (proxy/service/keys.py)."""
 
-from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from proxy.errors import Lost, Rejected
-from proxy.model import Call, Caller, Era, Reply
+from proxy.model import Call, Caller, Era, Principal, Reply
 from proxy.service.cache import Cache, CachePolicy, ReplyStore
 from proxy.service.keys import by_agent, by_session, key_of
 from tests.support.clock import ManualClock, settle
@@ -190,6 +190,7 @@ def test_the_order_of_arguments_and_personal_metadata_make_no_difference() -> No
         {"headers": {"Mcp-Param-Region": "eu"}},
         {"caller": Caller(session="other")},
         {"caller": Caller(session="s", agent="coder")},
+        {"caller": Caller(session="s", principal=Principal("token:1"))},
         {"caller": Caller(session="s", era=Era.MODERN)},
         {"caller": Caller(session="s", capabilities={"elicitation": {}})},
     ],
@@ -205,6 +206,13 @@ def test_whom_a_result_is_shared_with_can_be_chosen() -> None:
     assert key_of(mine, by_session) != key_of(yours, by_session)
     assert key_of(mine, by_agent) == key_of(yours, by_agent)
     assert key_of(make_call(session=None), by_session) is None
+
+
+def test_a_result_is_shared_with_nobody_who_showed_another_credential() -> None:
+    callers = [
+        Caller(principal=Principal(f"token:{number}"), agent=agent) for number in (1, 2) for agent in (None, "a")
+    ]
+    assert len({by_agent(replace(make_call(), caller=caller)) for caller in (*callers, Caller())}) == 5
 
 
 class StoreMachine(RuleBasedStateMachine):

@@ -8,13 +8,20 @@ from anthropic.types import ImageBlockParam, Message, TextBlockParam, ToolParam,
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionToolMessageParam, ChatCompletionToolParam
+from openai.types.responses import (
+    FunctionToolParam,
+    Response,
+    ResponseInputImageContentParam,
+    ResponseInputTextContentParam,
+)
+from openai.types.responses.response_input_item_param import FunctionCallOutput
 from pydantic import TypeAdapter
 
 from proxy.errors import InvalidArguments
 from proxy.store.calls import ToolCall, tool_call, tool_calls
-from proxy.store.formats import NOTHING, anthropic_block, build_tool_context, openai_message
+from proxy.store.formats import NOTHING, anthropic_block, build_tool_context, openai_message, responses_item
 from proxy.store.result import ToolResult
-from proxy.store.tool import MAX_FUNCTION, Tool, anthropic_tool, function_names, openai_tool
+from proxy.store.tool import MAX_FUNCTION, Tool, anthropic_tool, function_names, openai_tool, responses_tool
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
 TOOL = Tool("find.it", "web", "find.it", "find_it", {"name": "find.it", "description": "Finds.", "inputSchema": SCHEMA})
@@ -59,6 +66,53 @@ MESSAGE = {
         {"type": "tool_use", "id": "t1", "name": "find_it", "input": {"q": "x"}},
     ],
 }
+RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "model": "gpt",
+    "parallel_tool_calls": True,
+    "tool_choice": "auto",
+    "tools": [],
+    "output": [
+        {
+            "type": "message",
+            "id": "m1",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "Let me look.", "annotations": []}],
+        },
+        {"type": "function_call", "id": "f1", "call_id": "c1", "name": "find_it", "arguments": '{"q": "x"}'},
+        {"type": "function_call", "id": "f2", "call_id": "c2", "name": "ping", "arguments": "{}"},
+    ],
+}
+
+
+def test_tools_are_what_openais_responses_take() -> None:
+    made = responses_tool(TOOL)
+    assert TypeAdapter(FunctionToolParam).validate_python(made) == made
+    about = {"type": "function", "name": "find_it", "description": "Finds."}
+    assert made == {**about, "parameters": SCHEMA, "strict": False}
+    assert responses_tool(BARE)["parameters"] == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_function_calls_are_read_from_an_openai_response(*, typed: bool) -> None:
+    whole: Any = Response.model_validate(RESPONSE) if typed else RESPONSE
+    output = whole.output if typed else whole["output"]
+    expected = [ToolCall("find_it", '{"q": "x"}', "c1"), ToolCall("ping", "{}", "c2")]
+    assert tool_calls(whole) == tool_calls(output) == expected
+    assert tool_call(output[1]) == expected[0]
+
+
+def test_results_are_what_openais_responses_take() -> None:
+    made = responses_item(ToolResult("find", {"content": [text("found")], "isError": True}, "c1"))
+    assert TypeAdapter(FunctionCallOutput).validate_python(made) == made
+    assert made == {"type": "function_call_output", "call_id": "c1", "output": "found"}
+    pictured = responses_item(ToolResult("find", {"content": [text("found"), IMAGE]}, "c1"))["output"]
+    for block, kind in zip(pictured, (ResponseInputTextContentParam, ResponseInputImageContentParam), strict=True):
+        assert TypeAdapter(kind).validate_python(block) == block
+    assert pictured[1]["image_url"] == "data:image/png;base64,cGl4ZWw="
 
 
 def test_tools_are_what_openai_takes() -> None:
@@ -138,6 +192,7 @@ def test_results_are_what_anthropic_takes() -> None:
 def test_a_tool_that_says_nothing_gives_a_model_something_to_read(raw: dict[str, Any]) -> None:
     assert openai_message(ToolResult("find", raw, "c1"))["content"] == NOTHING
     assert anthropic_block(ToolResult("find", raw, "c1"))["content"] == NOTHING
+    assert responses_item(ToolResult("find", raw, "c1"))["output"] == NOTHING
 
 
 def test_structured_content_without_text_is_shown() -> None:

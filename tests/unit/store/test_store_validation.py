@@ -7,6 +7,7 @@ import pytest
 
 from proxy.store.validation import Uncheckable, Validators
 
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -31,7 +32,7 @@ SCHEMA: dict[str, Any] = {
 
 
 def found(arguments: dict[str, Any], schema: Any = None) -> list[str]:
-    return [str(problem) for problem in Validators().check(SCHEMA if schema is None else schema, arguments)]
+    return [str(problem) for problem in Validators().check(SCHEMA if schema is None else schema, arguments).problems]
 
 
 def test_arguments_that_fit_have_no_problems() -> None:
@@ -104,6 +105,70 @@ def test_a_schema_that_is_none_is_told_as_such(schema: Any) -> None:
 def test_an_endless_schema_ends() -> None:
     with pytest.raises(Uncheckable):
         found({"a": 1}, {"$ref": "#"})
+
+
+CATASTROPHES = ["^(a+)+$", "^(a|aa)+$", "(.*)*x", "^(([a-z])+.)+[A-Z]([a-z])+$", r"^(\w+\s?)*$"]
+WORDS = "a" * 5000 + "!"
+
+
+@pytest.mark.parametrize("pattern", CATASTROPHES)
+def test_a_pattern_that_would_take_for_ever_takes_no_time(pattern: str) -> None:
+    plain = {"properties": {"a": {"pattern": pattern}}}
+    for schema in (
+        plain,
+        {"propertyNames": {"pattern": pattern}},
+        {"patternProperties": {pattern: {"type": "integer"}}},
+        {"patternProperties": {pattern: {}}, "additionalProperties": False},
+        {"patternProperties": {pattern: {}}, "unevaluatedProperties": False},
+        {"$schema": DRAFT_7, "properties": {"a": {"$ref": "#/definitions/x"}}, "definitions": {"x": plain}},
+        {"properties": {"a": {"$schema": DRAFT_7, "pattern": pattern}}},
+        {"$schema": DRAFT_7, "properties": {"b": {"$ref": "#"}}, "patternProperties": {pattern: {"type": "integer"}}},
+    ):
+        report = Validators().check(schema, {"a": WORDS, WORDS: WORDS, "b": {WORDS: WORDS}})
+        assert report.problems or schema is not plain
+
+
+def test_a_pattern_works_as_it_does_elsewhere() -> None:
+    assert found({"a": "x1"}, {"properties": {"a": {"pattern": r"^[a-z]\d$"}}}) == []
+    assert found({"a": "é"}, {"properties": {"a": {"pattern": "^[\\u00e0-\\u00ff]$"}}}) == []
+    assert found({"a": "e"}, {"properties": {"a": {"pattern": "^[\\u00e0-\\u00ff]$"}}}) != []
+    assert found({"a": "ab"}, {"properties": {"a": {"pattern": "b"}}}) == []
+    rules = {"patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": False}
+    assert found({"x-a": 1}, rules) == []
+    assert found({"x-a": "1"}, rules) == ["x-a: expected a whole number, got a text"]
+    assert [one.split(":")[0] for one in found({"x-a": 1, "y": 1}, rules)] == ["y"]
+    few = {"properties": {"a": True}, "additionalProperties": {"type": "integer"}}
+    assert found({"a": "x", "b": 1, "c": "x"}, few) == ["c: expected a whole number, got a text"]
+
+
+@pytest.mark.parametrize("pattern", [r"^(?=.*\d)[a-z0-9]+$", r"^(a)\1$", "^(?!x)"])
+def test_a_pattern_that_cannot_be_checked_is_reported_and_refuses_nothing(pattern: str) -> None:
+    for schema in (
+        {"properties": {"a": {"pattern": pattern}}},
+        {"patternProperties": {pattern: {"type": "integer"}}, "additionalProperties": False},
+    ):
+        report = Validators().check(schema, {"a": "-"})
+        assert report.problems == ()
+        assert [one.expected for one in report.skipped] == [f"a text that matches {pattern}"]
+        assert "no check of that" in report.skipped[0].got
+
+
+def test_a_text_of_any_length_is_no_reason_to_wait() -> None:
+    report = Validators().check({"properties": {"a": {"pattern": "^(a|b)*$"}}}, {"a": "a" * 20_000_000})
+    assert report.problems == ()
+    assert "too long" in report.skipped[0].got
+
+
+def test_a_schema_that_doubles_with_every_reference_is_given_up() -> None:
+    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * 2} for n in range(40)}
+    with pytest.raises(Uncheckable, match="references"):
+        found({"a": 1}, {"$ref": "#/$defs/s0", "$defs": {**steps, "s40": {}}})
+
+
+def test_a_name_in_a_constant_is_no_dialect() -> None:
+    schema = {"properties": {"a": {"const": {"$schema": "x"}}}}
+    assert found({"a": {"$schema": "x"}}, schema) == []
+    assert found({"a": {}}, schema) != []
 
 
 def test_prepared_schemas_are_kept() -> None:

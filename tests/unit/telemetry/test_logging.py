@@ -3,6 +3,7 @@
 import io
 import json
 import logging as stdlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import fastmcp
 import pytest
 import structlog
 
+from proxy import masking
 from proxy.telemetry import logging
 
 
@@ -84,3 +86,74 @@ def test_on_the_console_people_can_read_it() -> None:
     structlog.get_logger("x").info("upstream.state", upstream="a")
     assert "upstream.state" in stream.getvalue()
     assert "upstream=a" in stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_known_secret_is_in_no_line_whoever_wrote_it_in_whatever_format() -> None:
+    masking.learn(['planted-"log"-secret-1'])
+    for style, stream in (("json", io.StringIO()), ("console", io.StringIO()), ("console", Terminal())):
+        logging.configure(style=style, stream=stream)
+        structlog.get_logger("x").info(
+            "said", text='it is planted-"log"-secret-1!', deep=[{"a": 'planted-"log"-secret-1'}]
+        )
+        stdlib.getLogger("other").error("%s", 'planted-"log"-secret-1')
+        try:
+            raise ValueError('planted-"log"-secret-1')  # noqa: TRY301 - the point of the test
+        except ValueError:
+            structlog.get_logger("x").exception("failed")
+        text = stream.getvalue()
+        assert text.count("•••") + text.count("\\u2022\\u2022\\u2022") >= 4
+        assert "planted" not in text
+
+
+def test_a_traceback_shows_no_variables() -> None:
+    logging.configure(style="console", stream=(stream := Terminal()))
+    try:
+        local = "value-of-a-variable"
+        raise ValueError(len(local))  # noqa: TRY301 - the point of the test
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+    assert "ValueError: 19" in stream.getvalue()
+    assert "value-of-a-variable" not in stream.getvalue()
+
+
+def test_headers_and_lists_are_looked_through_too() -> None:
+    logging.configure(style="json", stream=(stream := io.StringIO()))
+    headers = [("Authorization", "hunter2"), (b"cookie", b"hunter2"), ("Accept", "x")]
+    structlog.get_logger("x").info("e", headers=headers, list=[{"a": {"password": "hunter2"}}], tokens=12)
+    assert "hunter2" not in stream.getvalue()
+    (event,) = logged(stream)
+    assert event["headers"][2] == ["Accept", "x"]
+    assert event["tokens"] == 12
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_untrusted_text_neither_forges_a_line_nor_drives_a_terminal(*, colours: bool) -> None:
+    stream = Terminal() if colours else io.StringIO()
+    logging.configure(style="console", stream=stream)
+    evil = "x\n2026-01-01 [info] forged\r\x1b[2J\x1b]0;title\x07\x9b31m\u202e"
+    log = structlog.get_logger("x")
+    log.info("upstream.stderr", line=evil, deep={"a": evil})
+    stdlib.getLogger("other").error("said %s", evil)
+    try:
+        raise ValueError(evil)  # noqa: TRY301 - the point of the test
+    except ValueError:
+        log.exception("failed")
+    text = stream.getvalue()
+    assert not [line for line in text.splitlines() if line.startswith("2026-01-01")]
+    own = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert not set(own) & set("\r\x1b\x07\x9b\u202e")
+    assert "forged" in own
+
+
+def test_a_program_with_logs_of_its_own_gets_no_secret_either(caplog: pytest.LogCaptureFixture) -> None:
+    masking.learn(["planted-embed-secret-1"])
+    logging.embed()
+    with caplog.at_level("INFO"):
+        structlog.get_logger("proxy.x").warning("said", text="planted-embed-secret-1")
+    assert "planted" not in caplog.text
+    assert "•••" in caplog.text

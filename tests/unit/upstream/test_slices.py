@@ -4,7 +4,7 @@ import asyncio
 
 import anyio
 import anyio.lowlevel
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.upstream.slices import TURN, Slices
@@ -16,11 +16,16 @@ class Pipe(asyncio.ReadTransport):
     reading = True
     closing = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.resumed = anyio.Event()
+
     def pause_reading(self) -> None:
         self.reading = False
 
     def resume_reading(self) -> None:
         self.reading = True
+        self.resumed.set()
 
     def is_closing(self) -> bool:
         return self.closing
@@ -53,6 +58,28 @@ async def test_others_run_while_a_flood_is_taken_in() -> None:
     assert pipe.reading
 
 
+async def test_reading_rests_as_long_as_it_is_told_to() -> None:
+    pipe, taken, rests = Pipe(), bytearray(), [0.001, 0.001, 0.0]
+    Slices(taken.extend, lambda: rests.pop(0) if rests else 0.0).feed(b"one\n", pipe)
+    assert not pipe.reading
+    with anyio.fail_after(10):
+        await pipe.resumed.wait()
+    assert taken == b"one\n"
+
+
+async def test_a_rest_ends_although_the_reason_for_it_lasts() -> None:
+    """Otherwise nothing could end the reason: it may be behind what is not read."""
+    taken = bytearray()
+    slices = Slices(taken.extend, lambda: 0.001)
+    for part in (b"one\n", b"two\n"):
+        pipe = Pipe()
+        slices.feed(part, pipe)
+        with anyio.fail_after(10):
+            await pipe.resumed.wait()
+    assert taken == b"one\ntwo\n"
+
+
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=5_000)))
 def test_nothing_is_lost_or_reordered(chunks: list[bytes]) -> None:
     taken = bytearray()

@@ -1,0 +1,53 @@
+"""Noticing that the downstream of a modern call went away: closing the response cancels, in that era."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from starlette.types import Receive
+
+WATCH_AFTER: Final = 0.05
+"""Seconds after which a call that still runs is watched for a downstream that went away; most are over by then."""
+
+
+async def unless_left(receive: Receive, answering: Awaitable[None]) -> None:
+    """Answer, and give up when the downstream has gone."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - an ASGI app runs in a task
+    watch = _Watch(receive, task)
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER, watch.start)
+    try:
+        await answering
+    except asyncio.CancelledError:
+        if not watch.gone:
+            raise
+        task.uncancel()
+    finally:
+        timer.cancel()
+        watch.stop()
+
+
+class _Watch:
+    """Waits for a disconnect beside a call that takes long."""
+
+    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self._receive = receive
+        self._task = task
+        self._waiter: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def start(self) -> None:
+        """Begin to wait."""
+        # Owned by the call beside which it waits: ``stop`` is in its finally, so it cannot outlive it.
+        self._waiter = asyncio.get_running_loop().create_task(self._wait())
+
+    def stop(self) -> None:
+        """Wait no longer."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._task.cancel()

@@ -1,0 +1,76 @@
+"""How much of the event loop an upstream may have for what nobody waits for: notifications, noise, its log.
+
+Answers are not counted: a caller waits for each of them, and the bulkhead says how many there are. What comes unasked
+has no such limit, and a flood of it would slow down every turn of the loop, and so the calls to all other upstreams.
+So it gets a burst at full speed, and after that one part of the time in ``1 / PART``; meanwhile the link is not read,
+and its peer waits, as it would for any slow reader.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+
+from proxy.upstream.slices import TURN
+
+PART: Final = 0.2
+"""The share of the event loop which it has in the long run."""
+BURST: Final = 0.002
+"""Seconds of the event loop which it may have at once after a quiet time."""
+_MOST: Final = 0.05
+"""Seconds that one charge counts at most: one large message must not silence an upstream for long."""
+_MOST_IN_TASK: Final = 0.005
+"""The same in a task, which may have waited for its downstream meanwhile: that cost nobody anything."""
+
+
+class Share:
+    """The credit of one link, in seconds of the event loop. Pure but for its clock.
+
+    Mutable state: the credit, below zero while it is overdrawn, and when that was true.
+    """
+
+    __slots__ = ("_at", "_clock", "_credit")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._credit = BURST
+        self._at = clock()
+
+    def charge(self, began: float, most: float = _MOST) -> None:
+        """It has had the loop since ``began``, by its clock."""
+        self._credit -= min(self._clock() - began, most)
+
+    def now(self) -> float:
+        """The time by its clock, in seconds."""
+        return self._clock()
+
+    def rest(self) -> float:
+        """Seconds for which it has to leave the loop to others; 0.0 while it has credit."""
+        now = self._clock()
+        self._credit = min(BURST, self._credit + (now - self._at) * PART)
+        self._at = now
+        return 0.0 if self._credit > 0.0 else (TURN - self._credit) / PART
+
+
+class Turns:
+    """The work of a task that handles one thing after the other, on the account of a share."""
+
+    __slots__ = ("_began", "_share", "_since")
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._began = self._since = share.now()
+
+    def begin(self) -> None:
+        """What was until now does not count: it was a wait."""
+        self._began = self._share.now()
+
+    async def pause(self) -> None:
+        """One thing is handled: let others run if the turn is over, and for as long as the share says."""
+        share = self._share
+        share.charge(self._began, _MOST_IN_TASK)
+        self._began = share.now()
+        if (rest := share.rest()) > 0.0 or self._began - self._since >= TURN:
+            await anyio.sleep(rest)
+            self._began = self._since = share.now()

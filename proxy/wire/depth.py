@@ -1,0 +1,24 @@
+"""How deeply JSON is nested, told from its bytes before anybody decodes it. Pure."""
+
+import re
+from itertools import accumulate
+from typing import Final
+
+DEEPEST: Final = 128
+"""Levels that a message may have. Decoders and encoders have limits of their own, all higher, and all different."""
+
+_TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""A level more, a level less: as signed bytes."""
+_OTHERS: Final = bytes(set(range(256)) - set(b"[{]}"))
+
+
+def too_deep(data: bytes, limit: int = DEEPEST) -> bool:
+    """Whether a JSON text has more levels than a limit. What is no JSON is judged by its brackets.
+
+    A text with few brackets, which is most of them, costs two counts; others some 30 ns for each bracket.
+    """
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return False
+    steps = memoryview(_TEXT.sub(b"", data).translate(_STEPS, _OTHERS)).cast("b")
+    return max(accumulate(steps), default=0) > limit

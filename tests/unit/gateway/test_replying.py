@@ -1,0 +1,140 @@
+"""Answers in one write: on the wire they are what uvicorn would have sent, and its connections stay in order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from proxy.gateway.replying import way_of
+from proxy.gateway.serving import bind, http_server
+
+JSON = (b"content-type", b"application/json")
+
+
+@dataclass
+class App:
+    """Answers with the body it is asked for, by the way past or by ASGI."""
+
+    past: bool
+    took: list[bool] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for event in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{event}.complete"})
+            return
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        body += message["body"]
+        way = way_of(scope) if self.past else None
+        self.took.append(way is not None and way(200, b"content-type: application/json\r\n", body))
+        if not self.took[-1]:
+            length = (b"content-length", b"%d" % len(body))
+            await send({"type": "http.response.start", "status": 200, "headers": [length, JSON]})
+            await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def serving(app: App) -> AsyncIterator[int]:
+    server = http_server(app)
+    sock = bind("127.0.0.1", 0)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: server.serve(sockets=[sock]))
+            try:
+                yield sock.getsockname()[1]
+            finally:
+                server.stop(now=True)
+
+
+def request(body: bytes, *lines: str, version: str = "1.1") -> bytes:
+    head = [f"POST /mcp HTTP/{version}", "host: x", f"content-length: {len(body)}", *lines]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+async def told(port: int, data: bytes) -> bytes:
+    """All that a server says to some bytes until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+LAST = request(b"last", "connection: close")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LAST,
+        request(b"first") + LAST,
+        request(b"x" * 200_000) + LAST,
+        request(b"") + LAST,
+        b"".join(request(b"%d" % number) for number in range(20)) + LAST,
+        request(b"old", version="1.0"),
+        request(b"old", "connection: keep-alive", version="1.0"),
+        request(b"expected", "expect: 100-continue") + LAST,
+    ],
+)
+async def test_what_goes_out_is_what_uvicorn_would_send(data: bytes) -> None:
+    said = []
+    for past in (True, False):
+        async with serving(App(past)) as port:
+            said.append(await told(port, data))
+    assert said[0] == said[1]
+    assert said[0].startswith(b"HTTP/1.1 ")
+
+
+async def test_the_way_past_is_taken_where_the_server_has_it() -> None:
+    app = App(past=True)
+    async with serving(app) as port:
+        await told(port, request(b"a") + LAST)
+    assert app.took == [True, True]
+
+
+async def test_a_client_that_does_not_read_is_written_to_by_asgi_which_waits() -> None:
+    app = App(past=True)
+    async with serving(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(12):
+            writer.write(request(b"x" * 1_000_000))
+        with anyio.move_on_after(1):
+            await writer.drain()
+        seen = 0
+        while seen < 12 * 1_000_000:
+            seen += len(await reader.read(1 << 20))
+        writer.close()
+        await writer.wait_closed()
+    assert len(app.took) == 12
+
+
+async def test_a_second_answer_is_not_sent() -> None:
+    async def twice(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await receive()
+            way = way_of(scope)
+            assert way is not None
+            assert way(200, b"", b"one")
+            assert not way(200, b"", b"two")
+            return
+        await app(scope, receive, send)
+
+    app = App(past=True)
+    server = http_server(twice)
+    sock = bind("127.0.0.1", 0)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: server.serve(sockets=[sock]))
+            said = await told(sock.getsockname()[1], LAST)
+            server.stop(now=True)
+    assert said.endswith(b"one")
+    assert b"two" not in said

@@ -1,0 +1,90 @@
+"""What comes unasked gets a share of the event loop and no more (proxy/upstream/share.py)."""
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.upstream.share import BURST, PART, Share, Turns
+from proxy.upstream.slices import TURN
+
+
+class Watch:
+    """A clock that shows what it is told to."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def used(share: Share, watch: Watch, seconds: float) -> None:
+    """Let it have the loop for so long."""
+    began = share.now()
+    watch.at += seconds
+    share.charge(began)
+
+
+def test_a_burst_goes_through_without_a_rest() -> None:
+    watch = Watch()
+    share = Share(watch)
+    used(share, watch, BURST * 0.9)
+    assert share.rest() == 0.0
+
+
+@given(st.lists(st.floats(TURN, 20 * TURN), min_size=50, max_size=200))
+def test_a_flood_gets_its_part_of_the_time_and_no_more(turns: list[float]) -> None:
+    watch = Watch()
+    share = Share(watch)
+    for turn in turns:
+        used(share, watch, turn)
+        watch.at += share.rest()
+    elapsed = watch.at - 100.0
+    assert sum(turns) <= elapsed * PART + BURST + max(turns)
+
+
+def test_who_was_silent_for_a_while_has_a_burst_again_and_no_more() -> None:
+    watch = Watch()
+    share = Share(watch)
+    used(share, watch, 10 * BURST)
+    assert share.rest() > BURST
+    watch.at += 3600.0
+    assert share.rest() == 0.0
+    used(share, watch, 2 * BURST)
+    assert share.rest() > 0.0
+
+
+def test_one_large_message_does_not_silence_it_for_long() -> None:
+    watch = Watch()
+    share = Share(watch)
+    used(share, watch, 60.0)
+    watch.at += 1.0
+    assert share.rest() == 0.0
+
+
+async def test_a_task_lets_others_run_as_long_as_the_share_says() -> None:
+    watch = Watch()
+    share = Share(watch)
+    turns = Turns(share)
+    watch.at += 2 * TURN
+    others: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: _note(others))
+        await turns.pause()
+        assert others == ["ran"]
+
+
+async def _note(others: list[str]) -> None:
+    others.append("ran")
+
+
+@pytest.mark.parametrize("waited", [0.0, 60.0])
+async def test_a_wait_for_more_costs_no_credit(waited: float) -> None:
+    watch = Watch()
+    share = Share(watch)
+    turns = Turns(share)
+    watch.at += waited
+    turns.begin()
+    await turns.pause()
+    assert share.rest() == 0.0
