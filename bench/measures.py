@@ -162,6 +162,22 @@ def neighbours(size: Size) -> list[Row]:
     return rows
 
 
+def dying(size: Size) -> list[Row]:
+    """Calls to one upstream while three neighbours die as often as they are started."""
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        sides = [
+            (beside, stack.enter_context(side_by_side(Upstreams(dead=dead), (MANIFOLD,), rows)))
+            for beside, dead in (("quiet neighbours", 0), ("dying neighbours", 3))
+        ]
+        for number in range(size.rounds):
+            for beside, served in sides:
+                for target in served:
+                    about = {"target": target.name, "beside": beside, "round": number}
+                    rows.append(about | load(target, Load(8), size.seconds))
+    return rows
+
+
 @contextmanager
 def _flood(url: str, tool: str) -> Iterator[None]:
     """Keep 400 calls to a slow tool under way; most wait in its queue, and some are refused."""
@@ -232,6 +248,7 @@ MEASURES: Final[dict[str, Callable[[Size], list[Row]]]] = {
     "results": results,
     "start": cold_start,
     "neighbours": neighbours,
+    "dying": dying,
     "memory": memory,
     "layers": layers,
 }

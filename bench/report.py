@@ -122,6 +122,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Sequence[Row]], str]]]] = {
     "results": ("Calls with large results", lambda rows: loads(rows, by=("bytes",))),
     "start": ("Start-up over stdio", started),
     "neighbours": ("Beside a slow neighbour", beside),
+    "dying": ("Beside neighbours that die all the time", beside),
     "memory": ("Memory", remembered),
     "layers": ("The layers of the tower, each alone", layered),
 }

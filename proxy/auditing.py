@@ -5,10 +5,11 @@ outermost layer around all towers. A ``refusal`` is written where a request lead
 in. An ``act`` is written by whoever does it. Results are never written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+from proxy.bridge.drive import asks, may_ask
 from proxy.config.audit import STANDARD, ArgumentsKept, AuditConfig, OnFailure
 from proxy.errors import ConfigError, ManifoldError, Problem, Unavailable, UpstreamError
 from proxy.model import ANONYMOUS, Call, Caller, Principal, Reply, Sent
@@ -21,6 +22,8 @@ from proxy.telemetry.journal import AppendedFile, Journal, Out, Rotation, Stream
 
 _LONGEST: Final = 400
 """Characters of a name or URI that are written."""
+_ASKED: Final = "asked"
+"""The outcome of a round that brought a question of the upstream's; the next one has the same ``exchange``."""
 
 
 class Auditor:
@@ -66,7 +69,7 @@ class Auditor:
         call = observation.call
         if self._method(call.method):
             line = self._line(call.caller, call.method, call.public or call.target, _given(call))
-            line.upstream, line.request = call.upstream, call.number
+            line.upstream, line.request, line.exchange = call.upstream, call.number, call.exchange
             line.outcome, line.error, line.sent = _ended(observation)
             line.ms, line.attempts = round(observation.seconds * 1000, 3), observation.attempts
             self._put(line)
@@ -96,6 +99,10 @@ class Auditor:
             facts: what else there is to say. No secrets.
         """
         self._put(_act_line(act, principal, facts))
+
+    def decided(self, act: str, upstream: str, definitions: Sequence[str]) -> None:
+        """A program of which this Manifold is a part has decided about definitions."""
+        self.act(act, upstream=upstream, definitions=definitions, door="program")
 
     # -- how -----------------------------------------------------------------------------------------------------------
 
@@ -196,6 +203,9 @@ def _ended(observation: Observation) -> tuple[str, str, str]:
     if observation.outcome is Outcome.CANCELLED:
         return observation.outcome, "", Sent.MAYBE
     if error is None:
+        reply = observation.reply
+        if reply is not None and may_ask(reply) and asks(reply.result):
+            return _ASKED, "", ""
         return observation.outcome, "", "" if observation.source == "upstream" else Sent.NO
     sent = error.sent if isinstance(error, UpstreamError) else Sent.MAYBE
     code = error.code if isinstance(error, ManifoldError) else type(error).__name__

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from proxy.masking import known_masked, masked, masked_value
+from proxy.masking import encodable, known_masked, masked, masked_value
 from proxy.model import Era, Sent
 
 PARSE_ERROR = -32700
@@ -50,8 +50,8 @@ class ManifoldError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         # Masked here and not where it is shown: messages quote URLs and the texts of upstreams, and go to many places.
-        self.message = masked(message)
-        self.hint = masked(hint) if hint else hint
+        self.message = masked(encodable(message))
+        self.hint = masked(encodable(hint)) if hint else hint
         super().__init__(self.message)
 
     @property

@@ -78,6 +78,11 @@ def known_masked(text: str) -> str:
     return _SECRETS.known_masked(text)
 
 
+def encodable(text: str) -> str:
+    """A text without the halves of characters that stand for bytes which are no UTF-8: nobody could send them on."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 def masked(text: str) -> str:
     """A text without any known secret, and without what looks like one: credentials in URLs, bearer tokens."""
     text = _SECRETS.known_masked(text)
@@ -109,7 +114,7 @@ def _shape(match: re.Match[str]) -> str:
 
 def _forms(value: str) -> tuple[str, ...]:
     """A secret as it is, and as it stands in JSON and in a URL."""
-    if value.isalnum():
+    if value.isascii() and value.isalnum():
         return (value,)
     scheme, blank, credential = value.partition(" ")
     alone = (credential.strip(),) if blank and scheme.isalpha() else ()

@@ -165,6 +165,8 @@ class Call(msgspec.Struct, frozen=True):
     """Its public name or exported URI."""
     number: str | int | float | None = None
     """The id of the downstream's request, where it has one."""
+    exchange: str = ""
+    """The same in all rounds of one request that is asked back; different from that of any other request."""
 
 
 class Reply:

@@ -1,6 +1,8 @@
 """public name -> route -> tower -> reply. Nothing else."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +20,7 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.model import Backchannel, Call, Caller, Kind, Params, Reply, Route
-from proxy.service.base import Layer, stack
+from proxy.service.base import Layer, Service, stack
 from proxy.upstream.kinds import unreachable
 from proxy.upstream.registry import Registry
 from proxy.wire.headers import ParamMap, annotation_fault, param_headers, param_map
@@ -44,6 +46,10 @@ COMPLETION: Final = "completion/complete"
 
 MAX_MAPS: Final = 4096
 """Tools whose header maps are kept; more than a catalog has, unless its lists change all the time."""
+
+
+_INSTANCE: Final = secrets.token_hex(4)
+_EXCHANGES: Final = count(1)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -96,6 +102,8 @@ class Router:
         """Called with every request that leads nowhere, before its sender hears of it."""
         self.failed: Callable[[Call, ManifoldError], None] = lambda _call, _error: None
         """Called with every call that ends in an error, whoever raised it."""
+        self.beside: Sequence[Layer] = ()
+        """What goes around that which takes no tower, the outermost first."""
         self._maps: dict[int, tuple[Params, ParamMap | None]] = {}
 
     async def route(self, request: Request) -> Routed:
@@ -128,7 +136,20 @@ class Router:
                 raise
             return away
 
-    async def send(self, routed: Routed) -> Reply:
+    def resource(self, request: Request) -> Route:
+        """Where the URI leads of which a request wants to hear.
+
+        Raises:
+            RoutingError: it leads nowhere that this caller may see.
+            Rejected: there is no URI.
+        """
+        try:
+            return self.seen_by(request.caller).resource(_text(request.params, "uri", f"{request.method}: params.uri"))
+        except ManifoldError as error:
+            self.refused(request, error)
+            raise
+
+    def send(self, routed: Routed) -> Coroutine[Any, Any, Reply]:
         """Send a routed request through its upstream's tower.
 
         Raises:
@@ -137,10 +158,26 @@ class Router:
         """
         if routed.fault is not None:
             raise routed.fault
+        return self.dispatch(routed.call)
+
+    async def dispatch(self, call: Call) -> Reply:
+        """Send a call through the tower of the upstream that it names. Raises as the tower does."""
         try:
-            return await self._service(routed.call)
+            return await self._service(call)
         except ManifoldError as error:
-            self.failed(routed.call, error)
+            self.failed(call, error)
+            raise
+
+    async def aside(self, call: Call, service: Service) -> Reply:
+        """Do for a caller what takes no tower, like a subscription: it is audited, and counts for its agent's limits.
+
+        Raises:
+            ManifoldError: as the service does, or it is over a limit.
+        """
+        try:
+            return await stack(*self.beside)(service)(call)
+        except ManifoldError as error:
+            self.failed(call, error)
             raise
 
     async def _tower(self, call: Call, /) -> Reply:
@@ -193,6 +230,7 @@ class Router:
             public=route.public,
             number=request.number,
             fixed=view.fixed(route) if view.overridden else frozenset(),
+            exchange=f"{_INSTANCE}-{next(_EXCHANGES):x}",
         )
 
     def _param_headers(self, tool: Params, params: Params) -> Mapping[str, str] | None:

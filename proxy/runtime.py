@@ -74,6 +74,7 @@ class Runtime:
         """Which Manifold this is, for chains of them."""
         self.holder = CatalogHolder(CatalogPolicy.of(config))
         self.trust = Trust(state if isinstance(state, Path) else None, self._decided)
+        self.trust.decided = self.audit.decided
         self.views = Views(config.agents)
         self.registry = Registry(Hooks(self._status, self._listed, self._heard), self._known)
         self.registry.vault = vault_in(state)
@@ -81,6 +82,7 @@ class Runtime:
         self._allowances = Allowances(parts, limits_of(config), clock=clock)
         self._misfits = Misfits(lambda: self.config.agents, self.view)
         self.router = Router(self.registry, self.view, self.ready, [*self.audit.layers, self._allowances, *layers])
+        self.router.beside = [*self.audit.layers, self._allowances]
         overlays = Overlays(self.registry, lambda: self.holder.current, lambda: self.config.agents, clock)
         self.router.seen_by, self.router.ready_for = overlays.over(self.view, self.ready)
         self.router.kept_from = overlays.error

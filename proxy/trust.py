@@ -15,7 +15,7 @@ import structlog
 
 from proxy.catalog.chain import chained
 from proxy.catalog.pinfile import Owner, PinKeeper, PinStore
-from proxy.catalog.pinning import PENDING, Definitions, Finding, Pins, State, compare, definitions, seal
+from proxy.catalog.pinning import PENDING, Definitions, Finding, Part, Pins, State, compare, definitions, seal
 from proxy.catalog.policy import CatalogPolicy
 from proxy.catalog.showing import on_one_line
 from proxy.config.diff import running
@@ -38,6 +38,8 @@ _PATIENCE: Final = 5.0
 """Seconds that keeping the first pins of one upstream may take."""
 _REPORTED: Final = 20
 """How many findings are logged one by one."""
+_DIGITS: Final = 12
+"""How much of a hash is told, as by the commands."""
 _LENGTH: Final = 200
 """How much of a name goes into the log, in characters."""
 
@@ -69,6 +71,8 @@ class Trust:
         self.keeper: PinKeeper | None = None if state is None else PinStore(state / DIRECTORY)
         """Where pins are kept; it may be replaced before anything is loaded."""
         self._changed = changed
+        self.decided: Callable[[str, str, list[str]], None] = lambda _act, _upstream, _definitions: None
+        """Called when a program has decided something: the act, the upstream, and what was decided about."""
         self._owners: dict[str, Owner] = {}
         self._pins: dict[str, Pins | None] = {}
         self._seen: dict[str, tuple[Listing, Definitions]] = {}
@@ -178,11 +182,13 @@ class Trust:
         """
         agreed = {one.part: one.offered for one in findings if one.offered is not None}
         await self._decide(upstream, lambda pins: pins.approving(agreed))
+        self.decided("pin.approved", upstream, _told({part: one.hash for part, one in agreed.items()}))
 
     async def reject(self, upstream: str, findings: Iterable[Finding]) -> None:
         """Refuse definitions just as findings have them. Raises as ``approve``."""
         refused = {one.part: one.offered.hash for one in findings if one.offered is not None}
         await self._decide(upstream, lambda pins: pins.rejecting(refused))
+        self.decided("pin.rejected", upstream, _told(refused))
 
     async def _decide(self, upstream: str, step: Callable[[Pins], Pins]) -> None:
         owner, known, keeper = self._owners.get(upstream), self._pins.get(upstream), self.keeper
@@ -257,6 +263,11 @@ class Trust:
         if keeper is None or not wanted:
             return {owner.upstream: None for owner in wanted}
         return await anyio.to_thread.run_sync(lambda: {owner.upstream: keeper.load(owner) for owner in wanted})
+
+
+def _told(decided: Mapping[Part, str]) -> list[str]:
+    """Definitions and the beginning of their hashes, as the commands say it."""
+    return [f"{on_one_line(str(part))}  @{digest[:_DIGITS]}" for part, digest in decided.items()]
 
 
 def _usable(pins: Pins | None) -> Pins:

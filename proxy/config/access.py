@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
+import msgspec
 from pydantic import BeforeValidator, Field, Secret, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -113,6 +114,19 @@ class ArgumentConfig(Model):
     """What it is called instead."""
     description: str | None = None
     """How it is described instead."""
+
+    def __eq__(self, other: object) -> bool:
+        """As JSON has it: there, 1 is neither true nor 1.0."""
+        if not isinstance(other, ArgumentConfig):
+            return NotImplemented
+        return super().__eq__(other) and self._json() == other._json()
+
+    def __hash__(self) -> int:
+        return hash((self._json(), self.hide, self.name, self.description))
+
+    def _json(self) -> bytes:
+        value = None if self.value is None else self.value.get_secret_value()
+        return msgspec.json.encode([value, self.default], enc_hook=str)
 
     @model_validator(mode="after")
     def _not_both(self) -> Self:

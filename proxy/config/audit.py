@@ -17,7 +17,10 @@ SECRET_ARGUMENTS: Final = (
     *("*credential*", "*authorization*", "*cookie*"),
 )
 
-AUDITED: Final = ("tools/call", "prompts/get", "resources/read", "completion/complete")
+AUDITED: Final = (
+    *("tools/call", "prompts/get", "resources/read", "completion/complete"),
+    *("tasks/*", "resources/subscribe", "subscriptions/listen"),
+)
 
 
 class ArgumentsKept(StrEnum):

@@ -32,6 +32,7 @@ from proxy.gateway.relay import input_schema
 from proxy.gateway.replying import Whole, way_of
 from proxy.gateway.resume import history_of
 from proxy.gateway.shortcut import Vouched
+from proxy.gateway.writable import writable
 from proxy.model import HANDSHAKE_VERSIONS, Caller, Era, Json, Params, owner_of
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
@@ -147,15 +148,15 @@ class ExpressLane:
         caller = modern_caller(headers, method, params, who)
         if caller is None:
             return False
-        if method == "tools/call" and self._annotated(who.agent, params):
+        if method == "tools/call" and self._annotated(caller, params):
             return False  # the SDK compares arguments with ``Mcp-Param`` headers
         lane = Lane(send, caller, (), params)
         lane.whole = whole
         await unless_left(receive, self._answer(lane, caller, message, params))
         return True
 
-    def _annotated(self, agent: str | None, params: Params) -> bool:
-        schema = input_schema(self._runtime.view(agent), str(params.get("name")))
+    def _annotated(self, caller: Caller, params: Params) -> bool:
+        schema = input_schema(self._runtime.router.seen_by(caller), str(params.get("name")))
         return schema is not None and self._runtime.router.param_map(schema) is not None
 
     async def _handshake(self, session: _Open, message: envelope.Message, params: Params, rest: _Rest) -> bool:
@@ -238,7 +239,7 @@ class ExpressLane:
         routed = await self._runtime.router.route(request)
         lane.view, lane.upstream = routed.view, routed.route.upstream
         try:
-            reply = await self._joint.send(request, routed, lane)
+            reply = writable(await self._joint.send(request, routed, lane), routed.route.upstream)
         except Rejected as error:
             raise refusal(request, routed, error) from error
         except (UpstreamError, InvalidArguments) as error:

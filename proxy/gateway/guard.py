@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.gateway.identity import MALFORMED, Access, Identity, Refusal
 from proxy.gateway.metadata import Metadata
-from proxy.gateway.paths import PRINCIPAL_KEY, split
+from proxy.gateway.paths import PRINCIPAL_KEY, WITNESS_KEY, split
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +125,8 @@ class Guard:
         if found is None:
             assert header is not None  # noqa: S101 - only a credential can need more than a look
             found = await self._identity.verify(header)
+        if isinstance(found, Access) and WITNESS_KEY in scope:
+            scope[WITNESS_KEY].principal = found.principal
         if isinstance(found, Access) and found.principal.agents and not self._may_enter(scope, found):
             return _NO_OPERATOR
         return found

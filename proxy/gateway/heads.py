@@ -17,10 +17,15 @@ _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-le
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, for heads of bounded size that come in bounded time."""
+    """uvicorn's HTTP protocol, for heads of bounded size that come in bounded time.
+
+    Headers end with the head: what comes behind a body (trailers) is dropped. uvicorn would put it among the headers,
+    where it could stand in for a credential (RFC 9110, 6.5.1), and would take any amount of it.
+    """
 
     _in_head = False
     _head = 0
+    _moved = False
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,14 +42,16 @@ class BoundedHeads(HttpToolsProtocol):
         """Feed the parser; what it has of a head and cannot complete yet counts."""
         if self._deadline is not None and not self._in_head:
             self._relax()
+        self._moved = False
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and self._deadline is None:
+            self._deadline = self.loop.call_later(PATIENCE, self._give_up)
+        if self._in_head or not self._moved:
             self._head += len(data)
-            if self._deadline is None:
-                self._deadline = self.loop.call_later(PATIENCE, self._give_up)
             if self._head > LARGEST and not self.transport.is_closing():
                 log.warning("downstream.head_too_large", client=str(self.client), limit=LARGEST)
-                self.transport.write(_TOO_LARGE)
+                if self._in_head:
+                    self.transport.write(_TOO_LARGE)
                 self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -56,8 +63,16 @@ class BoundedHeads(HttpToolsProtocol):
         """It is complete."""
         self._in_head = False
         self._head = 0
+        self._moved = True
         self._relax()
         super().on_headers_complete()
+        self.headers = []  # the scope has its own by now
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came."""
+        self._head = 0
+        self._moved = True
+        super().on_body(body)
 
     def _relax(self) -> None:
         if self._deadline is not None:

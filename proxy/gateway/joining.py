@@ -1,6 +1,7 @@
 """Joining a downstream's request to its upstream, whatever the eras: straight through, suspended, or driven."""
 
-from typing import Any
+from collections import OrderedDict
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -12,6 +13,9 @@ from proxy.model import Backchannel, Era, Params, Reply
 from proxy.router import Request, Routed
 from proxy.runtime import Runtime
 
+MAX_STATELESS: Final = 1024
+"""Questions without a state whose exchange is remembered; of more, the oldest ones are another exchange when they go
+on, which only the audit log notices."""
 _ROUND_KEYS = ("inputResponses", "requestState")
 
 
@@ -22,6 +26,8 @@ class Joint:
         self._runtime = runtime
         self.sealer = sealer
         self.suspender = Suspender(runtime.clock)
+        self._stateless: OrderedDict[Claim, str] = OrderedDict()
+        """The exchange of questions that came without a state, in which it could travel."""
 
     async def send(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         """Send a request, in as many rounds as the eras need.
@@ -58,11 +64,15 @@ class Joint:
 
     async def _modern(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         token = request.params.get("requestState")
+        if token is None and "inputResponses" in request.params:
+            routed = _within(routed, self._stateless.pop(_claim(request), ""))
         if token is None and self._straight(routed):
             reply = await self._runtime.router.send(routed)
-            return self._sealed(reply, request) if may_ask(reply) else reply
+            return self._sealed(reply, request, routed.call.exchange) if may_ask(reply) else reply
         claim = _claim(request)
         state = None if token is None else self.sealer.open(token, claim)
+        routed = _within(routed, "" if state is None else state.exchange)
+        exchange = routed.call.exchange
         try:
             if state is not None and state.parked is not None:
                 answers = request.params.get("inputResponses")
@@ -72,11 +82,11 @@ class Joint:
             else:
                 found = await self._first_round(routed, claim, state, back)
         except Rejected as error:
-            return self._as_question(error, claim)
+            return self._as_question(error, claim, exchange)
         if isinstance(found, Asked):
-            token = self.sealer.seal(claim, parked=found.handle)
+            token = self.sealer.seal(claim, parked=found.handle, exchange=exchange)
             return Reply.of(_question(found.requests, token))
-        return self._sealed(found, request)
+        return self._sealed(found, request, exchange)
 
     def _straight(self, routed: Routed) -> bool:
         """Whether nothing can be parked: the upstream's era is the downstream's, or there is nobody to be asked."""
@@ -94,22 +104,35 @@ class Joint:
 
         return await self.suspender.start(claim, call.caller.capabilities, back, send)
 
-    def _sealed(self, reply: Reply, request: Request) -> Reply:
+    def _sealed(self, reply: Reply, request: Request, exchange: str) -> Reply:
         """An upstream's question with its state inside ours; anything else as it is."""
         result = reply.result
-        if not asks(result) or result.get("requestState") is None:
+        if not asks(result):
             return reply
-        sealed = self.sealer.seal(_claim(request), upstream=result["requestState"])
+        if result.get("requestState") is None:
+            self._remember(_claim(request), exchange)
+            return reply
+        sealed = self.sealer.seal(_claim(request), upstream=result["requestState"], exchange=exchange)
         question = Reply.of({**result, "requestState": sealed})
         question.era = reply.era
         return question
 
-    def _as_question(self, error: Rejected, claim: Claim) -> Reply:
+    def _remember(self, claim: Claim, exchange: str) -> None:
+        self._stateless[claim] = exchange
+        if len(self._stateless) > MAX_STATELESS:
+            self._stateless.popitem(last=False)
+
+    def _as_question(self, error: Rejected, claim: Claim, exchange: str) -> Reply:
         """Error -32042 does not exist in the modern era: it becomes the questions that it names."""
         requests = url_requests(error.data) if error.jsonrpc == URL_ELICITATION_REQUIRED else {}
         if not requests:
             raise error
-        return Reply.of(_question(requests, self.sealer.seal(claim, fresh=True)))
+        return Reply.of(_question(requests, self.sealer.seal(claim, fresh=True, exchange=exchange)))
+
+
+def _within(routed: Routed, exchange: str) -> Routed:
+    """The next round of an exchange that began earlier."""
+    return replace(routed, call=replace(routed.call, exchange=exchange)) if exchange else routed
 
 
 def _claim(request: Request) -> Claim:

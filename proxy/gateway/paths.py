@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.agents.selection import joined
-from proxy.model import ANONYMOUS
+from proxy.model import ANONYMOUS, Principal
 
 AGENT_KEY: Final = "manifold.agent"
 """The key of the ASGI scope under which the names of the agents travel, joined."""
@@ -19,10 +19,22 @@ AGENT_KEY: Final = "manifold.agent"
 PRINCIPAL_KEY: Final = "manifold.principal"
 """The key under which the principal travels."""
 
+WITNESS_KEY: Final = "manifold.witness"
+"""The key of a ``Witness``, where somebody wants to know whom a request turned out to be from."""
+
 PREFIX: Final = "/agents/"
 
-current_agent: ContextVar[str | None] = ContextVar("manifold_agent", default=None)
-"""The agent of the HTTP request under way, for callbacks that get no request (``Mcp-Param`` validation)."""
+current: ContextVar[tuple[str | None, Principal]] = ContextVar("manifold_current", default=(None, ANONYMOUS))
+"""Agent and principal of the HTTP request under way, for callbacks that get no request (``Mcp-Param`` validation)."""
+
+
+class Witness:
+    """Learns whom a request is from. Scopes are copied on their way inwards, so what is outside sees no change."""
+
+    __slots__ = ("principal",)
+
+    def __init__(self) -> None:
+        self.principal = ANONYMOUS
 
 
 class TrimmedHeaders:
@@ -92,11 +104,11 @@ class AgentPath:
             await self._serve(inner, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = current_agent.set(scope.get(AGENT_KEY))
+        token = current.set((scope.get(AGENT_KEY), scope.get(PRINCIPAL_KEY, ANONYMOUS)))
         try:
             await self.app(scope, receive, send)
         finally:
-            current_agent.reset(token)
+            current.reset(token)
 
 
 def split(path: str) -> tuple[str | None, str]:

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.auditing import Auditor
+from proxy.gateway.paths import WITNESS_KEY, Witness
 
 STATUSES: Final = frozenset({401, 403, 421, 429})
 """Not let in, not allowed, another host's, too often."""
@@ -28,13 +29,15 @@ class Refusals:
             await self._app(scope, receive, send)
             return
 
+        witness = Witness()
+
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in STATUSES:
                 host, port = scope.get("client") or ("", 0)
-                self._auditor.turned_away(message["status"], scope["path"], f"{host}:{port}")
+                self._auditor.turned_away(message["status"], scope["path"], f"{host}:{port}", witness.principal)
             await send(message)
 
-        await self._app(scope, receive, watched)
+        await self._app({**scope, WITNESS_KEY: witness}, receive, watched)
 
 
 def audited(app: ASGIApp, auditor: Auditor) -> ASGIApp:

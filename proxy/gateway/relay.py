@@ -180,19 +180,14 @@ class Relay:
         connection = seams.connection(ctx)
         subscribed: dict[str, Subscription] = connection.state.setdefault(_SUBSCRIBED, {})
         if uri not in subscribed:
-            await self._runtime.ready(caller.agent)
-            route = self._runtime.router.seen_by(caller).resource(uri)
-            made = await self._subscriptions.add(route, lambda: self._runtime.router.seen_by(caller), connection.notify)
+            made = await self._subscriptions.make(_request(ctx, caller), connection.notify)
             subscribed[uri] = made
             connection.exit_stack.callback(self._subscriptions.forget, made)
         return {}
 
     async def _unsubscribe(self, ctx: Context, caller: Caller) -> dict[str, Any]:
-        del caller
         subscribed: dict[str, Subscription] = seams.connection(ctx).state.get(_SUBSCRIBED, {})
-        found = subscribed.pop(self._uri(ctx), None)
-        if found is not None:
-            await self._subscriptions.remove(found)
+        await self._subscriptions.end(_request(ctx, caller), subscribed.pop(self._uri(ctx), None))
         return {}
 
     async def _listen(self, ctx: Context, caller: Caller) -> dict[str, Any]:
@@ -208,6 +203,10 @@ class Relay:
         if not isinstance(uri, str):
             raise Rejected(INVALID_PARAMS, f"{ctx.method}: params.uri must be a string")
         return uri
+
+
+def _request(ctx: Context, caller: Caller) -> Request:
+    return Request(ctx.method, ctx.params or {}, caller, None, ctx.request_id)
 
 
 def _plain(result: HandlerResult) -> dict[str, Any]:

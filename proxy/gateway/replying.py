@@ -5,6 +5,7 @@ else that it does for an answer. Where it serves by this protocol, the scope has
 keeps of a response is kept as it would keep it; ``tests/unit/gateway/test_replying.py`` fails when that moves.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -32,16 +33,16 @@ class HttpProtocol(BoundedHeads):
 
 
 class _Way:
-    """The way past for one request."""
+    """The way past for one request. It does not keep it: a circle would be left to the collector for each request."""
 
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        self._cycle = weakref.ref(cycle)
 
     def __call__(self, status: int, head: bytes, body: bytes) -> bool:
-        cycle = self._cycle
-        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        cycle = self._cycle()
+        if cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False

@@ -33,7 +33,7 @@ from proxy.gateway.identity import Identity
 from proxy.gateway.joining import Joint
 from proxy.gateway.metadata import Metadata
 from proxy.gateway.ownership import Ownership
-from proxy.gateway.paths import AgentPath, TrimmedHeaders, current_agent, split
+from proxy.gateway.paths import AgentPath, TrimmedHeaders, current, split
 from proxy.gateway.places import BoundedStreams
 from proxy.gateway.relay import Relay, input_schema
 from proxy.gateway.resume import RETRY, Events, Negotiated
@@ -44,7 +44,7 @@ from proxy.gateway.state import Sealer
 from proxy.gateway.status import METRICS, PATH, MetricsDoor, StatusDoor
 from proxy.gateway.stdio import stdio_streams
 from proxy.gateway.subscriptions import Subscriptions
-from proxy.model import Params
+from proxy.model import Caller, Params
 from proxy.runtime import Runtime
 
 SSE_PATH: Final = "/sse"
@@ -217,7 +217,8 @@ class Gateway:
         self._seen.setdefault(agent, self.runtime.view(agent))
 
     def _input_schema(self, name: str) -> Params | None:
-        return input_schema(self.runtime.view(current_agent.get()), name)
+        agent, principal = current.get()
+        return input_schema(self.runtime.router.seen_by(Caller(agent=agent, principal=principal)), name)
 
     async def _live(self, _request: Request) -> JSONResponse:
         return JSONResponse({"status": "alive"})

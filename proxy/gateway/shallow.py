@@ -15,7 +15,7 @@ TOO_DEEP = f"the message is nested more than {DEEPEST} levels deep"
 
 
 class Shallow:
-    """ASGI middleware: refuses bodies that are nested too deeply.
+    """ASGI middleware: refuses bodies that are nested too deeply, and forgets those that never came to an end.
 
     Args:
         app: what serves the others.
@@ -30,7 +30,9 @@ class Shallow:
             await self._app(scope, receive, send)
             return
         body = await body_of(receive)
-        if body is None or not too_deep(body):
+        if body is None:
+            return  # the downstream went away in the middle of it: the SDK would call that an exception, in the log
+        if not too_deep(body):
             await self._app(scope, again(body, receive), send)
             return
         answer = envelope.error(None, PARSE_ERROR, TOO_DEEP)

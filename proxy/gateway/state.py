@@ -33,6 +33,8 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     upstream: Any = None
     """The upstream's own state; ``fresh`` marks one that never had any."""
     fresh: bool = False
+    exchange: str = ""
+    """``Call.exchange`` of the request."""
 
 
 class Sealer:
@@ -47,17 +49,18 @@ class Sealer:
         self._codec = AESGCMRequestStateCodec(list(keys) or [os.urandom(32)])
         self._now = now
 
-    def seal(
+    def seal(  # noqa: PLR0913 - each of them is a member of what is sealed
         self,
         claim: Claim,
         *,
         parked: str | None = None,
         upstream: Any = None,
         fresh: bool = False,
+        exchange: str = "",
         ttl: float = TTL,
     ) -> str:
         """A token for the downstream, good for ``ttl`` seconds."""
-        state = State(claim.principal, claim.digest, self._now() + ttl, parked, upstream, fresh)
+        state = State(claim.principal, claim.digest, self._now() + ttl, parked, upstream, fresh, exchange)
         return self._codec.seal(msgspec.msgpack.encode(state))
 
     def open(self, token: object, claim: Claim) -> State:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from proxy.front.early import Opening
 from proxy.gateway.batch import LineBatches
 from proxy.gateway.remember import Remember
-from proxy.wire.depth import DEEPEST, too_deep
+from proxy.gateway.unread import unread
 from proxy.wire.lines import Lines, Oversized
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ async def stdio_streams(
     """The streams of one downstream on standard input and output.
 
     Args:
-        limit: the longest message in bytes; a longer one is reported and skipped.
+        limit: the longest message in bytes; a longer one is reported, answered if it is a request, and skipped.
         opening: what has been said already, and who remembers what is said.
     """
     if not (_pollable(0) and _pollable(1)):
@@ -58,7 +58,8 @@ async def stdio_streams(
         outbound, outbound_receive = anyio.create_memory_object_stream[SessionMessage](0)
         batches = LineBatches()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_read, reader, inbound_send, (Lines(limit), batches), remember)
+            both = (inbound_send, outbound.clone())
+            tasks.start_soon(_read, reader, both, (Lines(limit), batches), remember)
             tasks.start_soon(_write, writer, outbound_receive, batches, remember)
             if remember is not None:
                 tasks.start_soon(remember.run)
@@ -75,29 +76,33 @@ async def stdio_streams(
 
 async def _read(
     reader: asyncio.StreamReader,
-    inbound: MemoryObjectSendStream[Inbound],
+    ways: tuple[MemoryObjectSendStream[Inbound], MemoryObjectSendStream[SessionMessage]],
     framing: tuple[Lines, LineBatches],
     remember: Remember | None,
 ) -> None:
     lines, batches = framing
+    inbound, outbound = ways
     chunk = b"" if remember is None else remember.data
-    with inbound:
+    with inbound, outbound:
         while chunk := chunk or await reader.read(CHUNK):
             for line in lines.feed(chunk):
-                if isinstance(line, Oversized):
-                    log.warning("downstream.frame_too_large", size=line.size, limit=lines.limit)
-                    continue
-                if too_deep(line):
-                    log.warning("downstream.frame_too_deep", size=len(line), limit=DEEPEST)
-                    continue
-                for message in map(_parsed, batches.apart(line) if line.strip() else ()):
+                instead = unread(line, lines.limit)
+                if instead is not None and instead.outwards is not None:
+                    await outbound.send(instead.outwards)
+                for message in _messages(line, batches) if instead is None else (instead.inwards,):
                     if remember is not None and isinstance(message, SessionMessage):
                         remember.heard(message.message)
                     try:
-                        await inbound.send(message)
+                        if message is not None:
+                            await inbound.send(message)
                     except anyio.BrokenResourceError:
                         return
             chunk = b""
+
+
+def _messages(line: bytes | Oversized, batches: LineBatches) -> Iterator[Inbound]:
+    if not isinstance(line, Oversized) and line.strip():
+        yield from map(_parsed, batches.apart(line))
 
 
 def _parsed(line: bytes) -> Inbound:

@@ -17,7 +17,8 @@ from proxy.catalog.holder import Change
 from proxy.catalog.moves import now_called
 from proxy.errors import UnknownServer
 from proxy.gateway.events import PATIENCE, Send
-from proxy.model import Params, Route
+from proxy.model import Call, Params, Reply, Route
+from proxy.router import Request
 from proxy.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -57,8 +58,36 @@ class Subscriptions:
     def __len__(self) -> int:
         return sum(len(found) for found in self._all.values())
 
+    async def make(self, request: Request, send: Send) -> Subscription:
+        """Subscribe a caller to the resource that its request names.
+
+        Raises:
+            RoutingError: the URI leads nowhere that the caller may see.
+            UpstreamError: the upstream refuses, or cannot be reached; or the caller's agent is over its limits.
+        """
+        router, caller, made = self._runtime.router, request.caller, list[Subscription]()
+        await router.ready_for(caller)
+        route = router.resource(request)
+
+        async def subscribe(_call: Call, /) -> Reply:
+            made.append(await self.add(route, lambda: router.seen_by(caller), send))
+            return Reply(b"{}")
+
+        await router.aside(asked(request, route), subscribe)
+        return made[0]
+
+    async def end(self, request: Request, subscription: Subscription | None) -> None:
+        """Unsubscribe a caller; harmless when there is nothing to end."""
+
+        async def unsubscribe(_call: Call, /) -> Reply:
+            if subscription is not None:
+                await self.remove(subscription)
+            return Reply(b"{}")
+
+        await self._runtime.router.aside(asked(request, subscription), unsubscribe)
+
     async def add(self, route: Route, view: Callable[[], View], send: Send) -> Subscription:
-        """Subscribe.
+        """The same for a route, without a look at who asks.
 
         Raises:
             UpstreamError: the upstream refuses, or cannot be reached.
@@ -124,6 +153,17 @@ class Subscriptions:
         if told is not None and params["uri"] == subscription.uri:
             told = {**told, "uri": subscription.exported}
         await _bounded(lambda: subscription.send(UPDATED, told))
+
+
+def asked(request: Request, found: Route | Subscription | None) -> Call:
+    """The call that a request about updates is for the audit log and for limits: no tower ever sees it."""
+    upstream, own = "", ""
+    if isinstance(found, Route):
+        upstream, own = found.upstream, found.name
+    elif found is not None:
+        upstream, own = found.upstream, found.uri
+    public = str(request.params.get("uri", ""))
+    return Call(upstream, request.method, None, own, request.caller, public=public, number=request.number)
 
 
 def covers(subscribed: str, updated: str) -> bool:

@@ -24,6 +24,7 @@ from proxy.gateway.events import Send
 from proxy.gateway.state import Sealer
 from proxy.gateway.writable import writable
 from proxy.model import TASKS_EXTENSION, Call, Caller, Json, Params
+from proxy.router import Request
 from proxy.runtime import Runtime
 from proxy.wire.headers import NAME, decode_value
 
@@ -66,7 +67,7 @@ class Tasks:
         if not declares_tasks(caller.capabilities):
             needed: Params = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
             raise Rejected(MISSING_CAPABILITY, f"{ctx.method}: the client did not declare {TASKS_EXTENSION}", needed)
-        upstream, own = self._own(caller, public)
+        upstream, own = self._found(Request(ctx.method, {}, caller, None, ctx.request_id), public)
         back = RequestBackchannel(ctx, caller)
         back.view, back.upstream = self._runtime.router.seen_by(caller), upstream
         call = Call(
@@ -77,8 +78,9 @@ class Tasks:
             caller=caller,
             back=back,
             safe=ctx.method == "tasks/get",
+            number=ctx.request_id,
         )
-        reply = writable(await self._runtime.registry.service(upstream)(call), upstream)
+        reply = writable(await self._runtime.router.dispatch(call), upstream)
         return self._known(caller, upstream, str(public), reply.result)
 
     def _known(self, caller: Caller, upstream: str, public: str, result: Json) -> dict[str, Any]:
@@ -91,12 +93,19 @@ class Tasks:
             out["result"] = rewrite.result(view, upstream, "tools/call", out["result"])
         return out
 
-    async def follow(self, tasks: TaskGroup, caller: Caller, wanted: Any, send: Send) -> list[str]:
-        """Have news of tasks delivered for as long as the task group runs; the ids that upstreams agreed to."""
+    async def follow(self, tasks: TaskGroup, request: Request, wanted: Any, send: Send) -> list[str]:
+        """Have news of tasks delivered for as long as the task group runs; the ids that upstreams agreed to.
+
+        Args:
+            tasks: where it is delivered from.
+            request: who wants them, and with what request.
+            wanted: the ids of the tasks, as the downstream gives them.
+            send: takes the news.
+        """
         found: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for public in wanted[:MAX_TASKS] if isinstance(wanted, list) else ():
             try:
-                upstream, own = self._own(caller, public)
+                upstream, own = self._found(request, public)
             except Rejected:
                 log.info("downstream.listen.refused", task=str(public)[:40])
                 continue
@@ -104,7 +113,7 @@ class Tasks:
         honoured: list[str] = []
         for upstream, ids in found.items():
             stream = _Stream(ids, send)
-            tasks.start_soon(self._listen, caller, upstream, stream)
+            tasks.start_soon(self._listen, request.caller, upstream, stream)
             with anyio.move_on_after(_PATIENCE):
                 await stream.acknowledged.wait()
             honoured += [ids[own] for own in stream.honoured]
@@ -125,6 +134,13 @@ class Tasks:
     def _public(self, caller: Caller, upstream: str, own: str) -> str:
         # The upstream says when a task ends; the id must not end before it.
         return self._sealer.seal(_claim(caller), upstream=(upstream, own), ttl=math.inf)
+
+    def _found(self, request: Request, public: Any) -> tuple[str, str]:
+        try:
+            return self._own(request.caller, public)
+        except Rejected as error:
+            self._runtime.router.refused(request, error)
+            raise
 
     def _own(self, caller: Caller, public: Any) -> tuple[str, str]:
         try:

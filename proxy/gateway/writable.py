@@ -1,4 +1,4 @@
-"""What the SDK can write, of what upstreams answer."""
+"""What every door can write, of what upstreams answer."""
 
 from typing import Final
 
@@ -7,11 +7,12 @@ from proxy.model import Reply
 from proxy.wire.depth import too_deep
 
 DEEPEST_RESULT: Final = 200
-"""Levels that a result may have where the SDK writes it: it fails beyond some 250, and then answers nothing at all."""
+"""Levels that a result may have: the SDK fails beyond some 250, and then answers nothing at all. The express lane could
+write more, but what passes must not depend on the way that a request happens to take."""
 
 
 def writable(reply: Reply, upstream: str) -> Reply:
-    """The reply, if the SDK can write it.
+    """The reply, if it can be written at every door.
 
     Raises:
         ProtocolFault: it is nested too deeply.

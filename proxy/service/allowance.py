@@ -24,6 +24,9 @@ MAX_SHARES: Final = 4096
 MAX_JOINS: Final = 1024
 """Combinations of agents whose limits are looked up only once."""
 
+FREE: Final = frozenset({"tasks/cancel", "resources/unsubscribe"})
+"""What ends something is never refused."""
+
 _Named = tuple[str, LimitsConfig]
 
 
@@ -70,7 +73,7 @@ class Allowances:
 
         def run(call: Call, /) -> Coroutine[Any, Any, Reply]:  # no frame of its own where nothing is limited
             agent = call.caller.agent
-            named = self._of(agent) if agent is not None and self._limits else ()
+            named = self._of(agent) if agent is not None and self._limits and call.method not in FREE else ()
             return self._within(named, call, service) if named else service(call)
 
         return run
@@ -163,7 +166,7 @@ class _Share:
             return
         wait = (1.0 - level) * rate.seconds / rate.count
         raise RateLimited(
-            f'{subject(call)} on {call.upstream} is over the limit of the agent "{self._agent}": {rate}.',
+            f'{_named(call)} is over the limit of the agent "{self._agent}": {rate}.',
             upstream=call.upstream,
             hint=f"{NOTHING_SENT} Repeat the call after {wait:.1f} s; the operator may raise the agent's limits.calls.",
             retry_after=wait,
@@ -184,6 +187,10 @@ class _Share:
                 upstream=call.upstream,
                 hint="The call was executed. Ask for less; the operator may raise the agent's limits.max_result.",
             )
+
+
+def _named(call: Call) -> str:
+    return f"{subject(call)} on {call.upstream}" if call.upstream else call.method
 
 
 def _rate_policy(limits: LimitsConfig) -> RatePolicy | None:

@@ -36,6 +36,8 @@ class Line(msgspec.Struct, omit_defaults=True):
     sent: str = ""
     ms: float | None = None
     request: str | int | float | None = None
+    exchange: str = ""
+    """The same in all rounds of one request that is asked back."""
     attempts: int | None = None
     arguments: Any = None
     facts: Mapping[str, Any] = msgspec.field(default_factory=dict)

@@ -19,6 +19,9 @@ Ask = Callable[[str, Params | None], Awaitable[Json]]
 MAX_RUNNING: Final = 256
 """Requests of one upstream that are answered at the same time; more are refused."""
 
+_AT_ONCE: Final = 4
+"""Answers that are being sent at the same time: when a full pipe has room again, it must not wake hundreds at once."""
+
 _TOO_MANY: Final = -32000
 
 log = structlog.get_logger(__name__)
@@ -33,6 +36,7 @@ class Answering:
         self._send = send
         self._running: dict[object, anyio.CancelScope] = {}
         self._dropped = 0
+        self._sending = anyio.Semaphore(_AT_ONCE)
 
     @property
     def busy(self) -> bool:
@@ -61,7 +65,9 @@ class Answering:
     async def _answer(self, message: Message, ask: Ask, scope: anyio.CancelScope) -> None:
         try:
             with scope:
-                await self._send(await self._frame(message, ask))
+                frame = await self._frame(message, ask)
+                async with self._sending:
+                    await self._send(frame)
         except UpstreamError as error:
             log.debug("link.answer.undeliverable", upstream=self._upstream, method=message.method, reason=error.message)
         finally:

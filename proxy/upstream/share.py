@@ -14,7 +14,7 @@ import anyio
 
 from proxy.upstream.slices import TURN
 
-PART: Final = 0.2
+PART: Final = 0.1
 """The share of the event loop which it has in the long run."""
 BURST: Final = 0.002
 """Seconds of the event loop which it may have at once after a quiet time."""

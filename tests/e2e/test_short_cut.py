@@ -131,7 +131,8 @@ async def test_a_body_over_the_limit_is_refused_on_every_way(manifold: Manifold)
 async def test_an_agents_path_is_kept_to_on_every_way(manifold: Manifold) -> None:
     alice = Client(manifold, bearer(ALICE))
     await alice.open()
-    assert (await alice.call(path="/agents/bob/mcp"))[0] == 200
+    assert (await alice.call(path="/agents/alice/mcp"))[0] == 200
+    assert (await alice.call(path="/agents/bob/mcp"))[0] == 404  # the session is that of another agent
     assert (await alice.call(path="/agents/nobody/mcp"))[0] == 404
 
 

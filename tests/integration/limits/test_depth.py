@@ -44,6 +44,30 @@ for line in sys.stdin:
     print(text.replace('"HERE"', "[" * depth + "]" * depth), flush=True)
 """
 
+ASKS = """
+import json, sys
+def say(message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    method = message.get("method", "")
+    if method == "initialize":
+        about = {"name": "d", "version": "1"}
+        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": about}
+        say({"id": message["id"], "result": result})
+    elif method == "tools/list":
+        say({"id": message["id"], "result": {"tools": [{"name": "ask", "inputSchema": {"type": "object"}}]}})
+    elif method == "tools/call":
+        under_way = message["id"]
+        form = {"type": "object", "properties": {"x": {"type": "string"}}}
+        say({"id": "q", "method": "elicitation/create", "params": {"message": "x?", "requestedSchema": form}})
+    elif message.get("id") == "q":
+        text = message.get("error", {}).get("message", "no error")
+        say({"id": under_way, "result": {"content": [{"type": "text", "text": text}]}})
+    elif "id" in message:
+        say({"id": message["id"], "result": {}})
+"""
+
 
 def bomb(levels: int, **params: Any) -> str:
     text = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "mcp_a_work", **params}})
@@ -98,16 +122,61 @@ async def test_a_bomb_in_a_batch_is_refused(tmp_path: Path) -> None:
         assert "Traceback" not in manifold.said
 
 
-async def test_a_bomb_on_a_pipe_is_skipped_and_reported(tmp_path: Path) -> None:
+async def test_a_bomb_on_a_pipe_is_answered_if_its_id_can_be_told_and_reported(tmp_path: Path) -> None:
     async with stdio(Home(tmp_path).write({"a": upstream("a", "work")})) as wire:
         await wire.open()
         assert wire.manifold.process.stdin is not None
         for levels in (200, 900, 100_000):
             await wire.manifold.process.stdin.send(bomb(levels).encode() + b"\n")
+            answer = await wire.next()
+            assert (answer["id"], answer["error"]["code"]) == (2, -32700)
+            assert "nested more than 128 levels" in answer["error"]["message"]
         await wire.manifold.process.stdin.send(b"[" * 200_000 + b"\n")
         assert await wire.request("ping") == {}
         await wire.manifold.until(lambda: wire.manifold.said.count("downstream.frame_too_deep") == 4)
         assert "Traceback" not in wire.manifold.said
+
+
+async def test_a_line_over_the_limit_on_a_pipe_is_answered(tmp_path: Path) -> None:
+    home = Home(tmp_path).write({"a": upstream("a", "work")}, server={"max_body": "64KiB"})
+    async with stdio(home) as wire:
+        await wire.open()
+        error = await wire.call("mcp_a_work", text="x" * 70_000)
+        assert error["code"] == -32600
+        assert "more than the 65536" in error["message"]
+        assert await wire.request("ping") == {}
+        await wire.manifold.until(lambda: wire.manifold.said.count("downstream.frame_too_large") == 1)
+
+
+async def test_an_answer_over_the_limit_on_a_pipe_ends_the_question(tmp_path: Path) -> None:
+    (tmp_path / "asks.py").write_text(ASKS)
+    entry: Json = {"command": sys.executable, "args": ["-S", str(tmp_path / "asks.py")]}
+    home = Home(tmp_path).write({"a": entry}, server={"max_body": "64KiB"})
+    async with stdio(home) as wire:
+        await wire.request("initialize", {**wire.HELLO, "capabilities": {"elicitation": {}}})
+        await wire.send({"method": "notifications/initialized"})
+        await wire.send({"id": "call", "method": "tools/call", "params": {"name": "mcp_a_ask", "arguments": {}}})
+        question = await wire.next()
+        while question.get("method") != "elicitation/create":
+            question = await wire.next()
+        await wire.send({"id": question["id"], "result": {"action": "accept", "content": {"x": "y" * 70_000}}})
+        answer = await wire.next()
+        assert answer["id"] == "call"
+        assert "more than the 65536" in str(answer["result"]["content"])
+
+
+@pytest.mark.parametrize("express", [True, False], ids=["lane", "no lane"])
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_how_deep_a_result_may_be_does_not_depend_on_the_way(tmp_path: Path, mode: Any, *, express: bool) -> None:
+    (tmp_path / "deep.py").write_text(DEEP)
+    entry: Json = {"command": sys.executable, "args": ["-S", str(tmp_path / "deep.py")]}
+    home = Home(tmp_path).write({"a": entry}, server={"express": express})
+    async with serving(home) as manifold, Client(manifold.url, mode=mode) as client:
+        with anyio.fail_after(40):
+            await client.list_tools()
+            found = {levels: await client.call_tool("mcp_a_dig", {"depth": levels}) for levels in (190, 210, 500)}
+    assert [one.is_error for one in found.values()] == [False, True, True]
+    assert "nested too deeply" in str(found[500].content)
 
 
 @pytest.mark.parametrize("express", [True, False], ids=["lane", "no lane"])

@@ -17,7 +17,7 @@ import pytest
 from proxy.config.model import UpstreamConfig
 from proxy.errors import ConnectFailed, InvalidArguments, Lost, ProtocolFault
 from proxy.model import Params
-from proxy.upstream import http_dial
+from proxy.upstream import http_dial, http_pool
 from proxy.upstream.http import HttpLink, open_http
 from tests.support.link_http import Handler, Request, Response, Site, serve
 from tests.support.link_open import linked
@@ -136,6 +136,20 @@ async def test_a_call_that_is_cancelled_while_it_waits_for_a_connection_leaves_t
 async def _within(scope: anyio.CancelScope, link: HttpLink) -> None:
     with scope:
         await link.request("cancelled", None)
+
+
+async def test_an_idle_connection_is_closed_before_the_server_would_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[anyio.Event] = []
+
+    async def noted(request: Request, response: Response) -> None:
+        gone.append(response.gone)
+        response.result(request.connection)
+
+    monkeypatch.setattr(http_pool, "KEEP_ALIVE", 0.01)
+    async with linked(noted) as (link, _):
+        assert (await link.request("x", None)).result == 1
+        await gone[0].wait()
+        assert (await link.request("x", None)).result == 2
 
 
 async def test_leaving_closes_every_connection() -> None:
@@ -303,9 +317,12 @@ async def test_a_header_with_a_line_break_is_not_sent() -> None:
 @asynccontextmanager
 async def secured(context: ssl.SSLContext) -> AsyncIterator[tuple[HttpLink, Site]]:
     with anyio.fail_after(30):
-        async with serve(echo, tls=context) as site:
-            async with open_http("up", site.url, UpstreamConfig(url=site.url), Heard()) as link:
-                yield link, site
+        async with serve(echo, tls=context) as site, open_http("up", site.url, _config(site), Heard()) as link:
+            yield link, site
+
+
+def _config(site: Site) -> UpstreamConfig:
+    return UpstreamConfig(url=site.url)
 
 
 async def test_a_trusted_server_is_spoken_to_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,10 @@ from mcp.shared.exceptions import MCPError
 
 from proxy import Manifold
 from proxy.errors import InvalidArguments, RateLimited, UnknownTarget
+from proxy.model import Caller
+from proxy.router import Request
 from tests.support.manifold import Home, serving, stdio
+from tests.support.running import configured, running
 from tests.support.scripted import upstream
 
 SECRET = "s3cret-r00t-f0lder"  # noqa: S105 - planted, to be looked for
@@ -172,6 +175,19 @@ async def test_a_reload_changes_overrides_and_limits_in_place_and_tells_of_it(tm
             assert names == ["look"]
             found = await client.call_tool("seek", {"root": "/", "text": "x"})
             assert (found.structured_content or {})["arguments"] == {"root": "/", "text": "x"}
+
+
+async def test_a_reload_from_1_to_true_is_noticed() -> None:
+    def saying(value: object) -> dict[str, object]:
+        return {"a": {"overrides": {"find": {"arguments": {"root": {"value": value}}}}}}
+
+    async with running({"files": upstream("files", FIND)}, agents=saying(1)) as one:
+        for value in (1, True, 1.0):
+            await one.runtime.apply(configured({"files": upstream("files", FIND)}, agents=saying(value)))
+            request = Request("tools/call", {"name": "find", "arguments": {}}, Caller(agent="a"))
+            given = (await one.runtime.router.route(request)).call.params or {}
+            root = given["arguments"]["root"]
+            assert (root, type(root)) == (value, type(value))
 
 
 async def test_an_override_that_fits_nothing_is_in_the_log(tmp_path: Path) -> None:

@@ -230,6 +230,17 @@ def test_what_only_a_restart_changes_is_named() -> None:
     assert restart_needed(Config(), Config(audit=AuditConfig(to="audit.log"))) == ("audit.to",)
 
 
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (1, 1.0), ([{"n": 1}], [{"n": True}])])
+@pytest.mark.parametrize("option", ["value", "default"])
+def test_values_that_only_python_takes_for_equal_differ(option: str, one: Any, other: Any) -> None:
+    def saying(value: Any) -> Config:
+        agent = {"overrides": {"t": {"arguments": {"n": {option: value}}}}}
+        return Config.model_validate({"agents": {"a": agent}})
+
+    assert diff(saying(one), saying(other)) == Plan(agents=frozenset({"a"}))
+    assert not diff(saying(one), saying(one))
+
+
 def test_every_setting_is_known_to_need_a_link_or_not_a_restart_or_not() -> None:
     assert set(UpstreamConfig.model_fields) == {"enabled"} | LINK | TUNING
     assert set(ServerConfig.model_fields) == RESTART | LIVE

@@ -1,6 +1,7 @@
 """Answers in one write: on the wire they are what uvicorn would have sent, and its connections stay in order."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -138,3 +139,23 @@ async def test_a_second_answer_is_not_sent() -> None:
             server.stop(now=True)
     assert said.endswith(b"one")
     assert b"two" not in said
+
+
+@pytest.mark.parametrize("past", [True, False])
+async def test_an_answer_leaves_nothing_to_the_collector(past: bool) -> None:
+    async with serving(App(past)) as port:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        async with stream:
+            for _ in range(3):
+                await stream.send(request(b"{}"))
+                await stream.receive()
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(50):
+                    await stream.send(request(b"{}"))
+                    await stream.receive()
+                left = gc.collect()
+            finally:
+                gc.enable()
+    assert left < 50
