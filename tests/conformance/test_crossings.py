@@ -119,6 +119,8 @@ async def test_a_listen_stream_is_acknowledged_with_what_can_be_honoured(plain: 
         await client.tool("probe_grow", {"what": "tools"})
         first = (await heard.until("notifications/tools/list_changed", number + 1))[-1]
         await client.tool("probe_grow", {"what": "tools"})
+        # The list is what it was, for whoever comes next.
+        await heard.until("notifications/tools/list_changed", number + 2)
     honoured = {"toolsListChanged": True, "resourceSubscriptions": ["test://static-text"]}
     assert acknowledged["notifications"] == honoured
     stamp = acknowledged["_meta"][META + "subscriptionId"]
