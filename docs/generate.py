@@ -18,7 +18,7 @@ from proxy.config.access import ArgumentConfig, OverrideConfig
 from proxy.config.audit import AuditConfig
 from proxy.config.inbound import PARTS as INBOUND
 from proxy.config.inbound import InboundConfig
-from proxy.config.model import AgentConfig, Filter, LogConfig, NamingConfig, ServerConfig, UpstreamConfig
+from proxy.config.model import AgentConfig, Config, Filter, LogConfig, NamingConfig, ServerConfig, UpstreamConfig
 from proxy.config.outbound import PARTS as OUTBOUND
 from proxy.config.outbound import Credential
 from proxy.config.tower import PARTS as TOWER
@@ -129,7 +129,7 @@ def family(kind: type[errors.ManifoldError]) -> Iterator[type[errors.ManifoldErr
     """An error and all that come from it, in the order of their definition; not the links' private ones."""
     yield kind
     for child in kind.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__.startswith(f"{errors.__name__}."):
             yield from family(child)
 
 
@@ -163,6 +163,8 @@ def lifecycle() -> str:
 def configuration() -> str:
     """Every option of the configuration with its type, default and meaning."""
     lines = ["# Configuration options", "", "Durations are in seconds, sizes in bytes; both may be written with units."]
+    lines += ["", "## The file", "", (Config.__doc__ or "").strip(), "", "| key | default | meaning |", "|---|---|---|"]
+    lines += _keys()
     for title, part in PARTS.items():
         lines += [
             "",
@@ -175,6 +177,15 @@ def configuration() -> str:
         ]
         lines += _options(part, part.model_json_schema())
     return _page(*lines)
+
+
+def _keys() -> Iterator[str]:
+    """The keys of the file itself, under the names that a file has; those with a section of their own say which."""
+    for name, field in Config.model_fields.items():
+        key = "mcpServers" if name == "upstreams" else name
+        default = field.get_default(call_default_factory=True)
+        shown = f"`{json.dumps(default)}`" if isinstance(default, str) else ""
+        yield f"| `{key}` | {shown} | {' '.join((field.description or '').split())} |"
 
 
 def _options(part: type[BaseModel], schema: Mapping[str, Any]) -> Iterator[str]:

@@ -14,18 +14,11 @@ from typing import Final
 from proxy.catalog.pinfile import Owner, PinStore
 from proxy.catalog.pinning import PENDING, Definition, Definitions, Finding, Part, Pins, compare, definitions
 from proxy.catalog.store import Loaded
-from proxy.errors import AmbiguousName, ManifoldError, UnknownTarget
+from proxy.errors import AmbiguousName, NotReviewed, UnknownTarget
 from proxy.model import Listing
 
 _HASHED: Final = re.compile(r"@[0-9a-f]{12,64}$")
 """What makes a name mean one definition exactly."""
-
-
-class NotReviewed(ManifoldError):
-    """A decision about definitions that nobody has seen as they are: there was no review, or it is outdated."""
-
-    code = "not-reviewed"
-    advice = "Run `mcp-manifold review` and decide about what it shows."
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,8 @@ from proxy.catalog.showing import on_one_line
 from proxy.config.diff import running
 from proxy.config.model import Config, PinMode
 from proxy.config.watch import Watch
-from proxy.decisions import NotReviewed
 from proxy.doubts import Doubts
-from proxy.errors import UnknownServer
+from proxy.errors import NotReviewed, UnknownServer
 from proxy.model import Listing
 from proxy.upstream.identity import identity_of
 

@@ -1,6 +1,8 @@
 """``mcp-manifold check``: provision everything once, serve nothing, say what is wrong."""
 
+import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from proxy.cli.options import ConfigFiles, load_config, state_dir
 from proxy.cli.pinning import pin_lines
 from proxy.cli.report import upstream_lines
 from proxy.cli.trying import tried
+from proxy.config.diff import running
 from proxy.config.model import Config
 from proxy.credentials.vault import vault_in
 from proxy.errors import ConfigError
@@ -51,8 +54,10 @@ async def _provision(config: Config) -> int:
             for upstream in runtime.registry:
                 upstream.start()
                 tasks.start_soon(upstream.settled)
-        for line in upstream_lines(runtime.registry):
+        for line in upstream_lines(runtime.registry, once=True):
             print(line)
+        for line in _unset(config):
+            print(f"! {line}")
         conflicts = runtime.holder.current.conflicts
         for conflict in conflicts:
             print(f"✗ {conflict}")
@@ -61,6 +66,14 @@ async def _provision(config: Config) -> int:
         for line in await pin_lines(runtime):
             print(line)
         return sum(one.error is not None for one in runtime.registry) + len(conflicts)
+
+
+def _unset(config: Config) -> Iterator[str]:
+    """Variables that children are to inherit, and that are not there."""
+    for name, upstream in running(config).items():
+        for variable in upstream.inherit_env:
+            if variable not in os.environ:
+                yield f"mcpServers.{name}.inherit_env: {variable} is not set here, so {name} does not get it"
 
 
 def _count(number: int, what: str) -> str:

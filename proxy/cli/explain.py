@@ -4,10 +4,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from proxy.agents.absent import Absence, absences
 from proxy.agents.explain import Explanation
 from proxy.agents.explain import explain as explained
+from proxy.catalog.showing import on_one_line
 from proxy.cli.asking import ask
 from proxy.cli.options import AgentName, ConfigFiles
+from proxy.errors import RoutingError
 from proxy.runtime import Runtime
 
 
@@ -17,14 +20,32 @@ def explain(
     config: ConfigFiles = None,
     agent: AgentName = None,
 ) -> int:
-    """Say which upstream a name leads to, what it is called there, and why it is called what it is called here."""
+    """Say which upstream a name leads to, what it is called there, and why it is called what it is called here.
 
-    async def question(runtime: Runtime) -> tuple[Explanation, ...]:
-        return explained(runtime.view(agent), name)
+    What has that name and is not seen, because it is held back, filtered out or hidden, is told with the reason.
+    """
 
-    for one in ask(config, agent, question):
+    async def question(runtime: Runtime) -> tuple[tuple[Explanation, ...], tuple[Absence, ...]]:
+        absent = absences(runtime.holder.current, runtime.config.agents, runtime.view, agent, name)
+        try:
+            return explained(runtime.view(agent), name), absent
+        except RoutingError:
+            if not absent:
+                raise
+            return (), absent
+
+    found, absent = ask(config, agent, question)
+    for one in found:
         print("\n".join(_lines(one)))
+    for missing in absent:
+        print("\n".join(_why_not(missing)))
     return 0
+
+
+def _why_not(missing: Absence) -> list[str]:
+    name = on_one_line(missing.own)
+    lines = [f"{missing.kind.value} {name} (not seen)", f"  upstream  {missing.upstream}"]
+    return lines + [f"  because   {reason}" for reason in missing.reasons]
 
 
 def _lines(one: Explanation) -> list[str]:

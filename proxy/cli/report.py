@@ -11,6 +11,7 @@ from proxy.model import Kind, Listing, UpstreamState
 from proxy.upstream.kinds import AnyUpstream
 
 _TOKEN = "Bearer <token>"  # noqa: S105 - the place for one
+_FAILED = "failed"
 _MARKS = {UpstreamState.READY: "●", UpstreamState.CONNECTING: "○", UpstreamState.IDLE: "○"}
 
 
@@ -37,11 +38,20 @@ def banner(serving: Serving, files: tuple[Path, ...], agent: str | None) -> str:
     return "\n".join(lines)
 
 
-def upstream_lines(upstreams: Iterable[AnyUpstream]) -> list[str]:
-    """One line for each upstream: its state, what it offers, or why it does not."""
+def upstream_lines(upstreams: Iterable[AnyUpstream], *, once: bool = False) -> list[str]:
+    """One line for each upstream: its state, what it offers, or why it does not.
+
+    Args:
+        upstreams: the upstreams.
+        once: whether nobody tries again where that failed.
+    """
     found = list(upstreams)
     width = max((len(one.name) for one in found), default=0)
-    return [f"{_MARKS.get(one.state, '✗')} {one.name:<{width}}  {one.state.value:<12} {_what(one)}" for one in found]
+    states = [_FAILED if once and one.state is UpstreamState.BACKING_OFF else one.state.value for one in found]
+    return [
+        f"{_MARKS.get(one.state, '✗')} {one.name:<{width}}  {state:<12} {_what(one)}"
+        for one, state in zip(found, states, strict=True)
+    ]
 
 
 def _what(upstream: AnyUpstream) -> str:

@@ -69,7 +69,7 @@ class LimitsConfig(Model):
     """How much one agent may do, over all upstreams. A limit that is not named does not exist."""
 
     calls: RateText | None = None
-    """How many requests may begin, as in 60/min: calls of tools, reads, prompts and completions."""
+    """How many requests may begin, as in 60/min: calls of tools, reads, prompts, completions, tasks, subscriptions."""
     concurrency: Whole | None = Field(default=None, ge=1, le=100_000)
     """How many of them may be under way at once."""
     queue: Whole = Field(default=64, ge=0, le=100_000)

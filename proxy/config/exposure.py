@@ -27,6 +27,14 @@ def exposed_file(mode: int) -> bool:
     return os.name == "posix" and bool(mode & OTHERS_READ)
 
 
+def open_to_all(file: str, mode: int) -> list[Problem]:
+    """A warning for a configuration that anybody may write: it names the commands that are run."""
+    if os.name != "posix" or not mode & stat.S_IWOTH:
+        return []
+    what = "every user of this machine may write it, and so choose which commands are run as you"
+    return [Problem("", what, f"chmod go-w {file}", file)]
+
+
 def exposed_secrets(root: Node) -> list[Problem]:
     """A warning for a configuration that others may read and that holds secrets in plain text: at the first of them."""
     found = next(_secrets(root), None)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from proxy.config.dialects import Findings, canonical
 from proxy.config.explain import problems_of
-from proxy.config.exposure import exposed_file, exposed_secrets
+from proxy.config.exposure import exposed_file, exposed_secrets, open_to_all
 from proxy.config.finish import Place, finish
 from proxy.config.lookups import base_of, local_sources
 from proxy.config.merge import merged
@@ -99,6 +99,7 @@ def _read(path: Path, found: Findings) -> _Source | None:
             found.problems.append(Problem("", "is larger than 8 MiB", "is this a configuration?", str(path)))
             return None
         exposed = exposed_file(mode)
+        found.warnings += open_to_all(str(path), mode)
         return _parsed(text, format_of(str(path), text), str(path), found, exposed=exposed)
     return None
 

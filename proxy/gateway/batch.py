@@ -74,7 +74,7 @@ def taken_apart(body: bytes) -> list[bytes]:
         return []
     try:
         return [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return []
 
 

@@ -32,6 +32,9 @@ from proxy.wire import envelope
 from proxy.wire.envelope import Kind, Malformed, Message
 from proxy.wire.lines import Oversized
 
+OPENINGS: Final = ("server/discover", "initialize")
+"""What begins a conversation: whoever is gone before its answer has never worked."""
+
 _LISTEN: Final = "subscriptions/listen"
 
 log = structlog.get_logger(__name__)
@@ -42,6 +45,9 @@ class DuplexLink(ABC):
 
     Mutable state: the pending requests by number, and the reason of death.
     """
+
+    not_started = ""
+    """What an operator can do when it is gone before it has answered anything."""
 
     def __init__(self, upstream: str, incoming: Incoming, tasks: TaskGroup, max_message: int) -> None:
         self.upstream = upstream
@@ -147,8 +153,13 @@ class DuplexLink(ABC):
         if self._reason is None:
             self._reason = reason
             for pending in self._pending.values():
-                pending.resolve(Lost(f"the connection was lost during the call: {reason}", upstream=self.upstream))
+                pending.resolve(self._lost(pending.method, reason))
             self._dead.set()
+
+    def _lost(self, method: str, reason: str) -> Lost:
+        if method in OPENINGS:
+            return Lost(f"it was gone before it had answered: {reason}", upstream=self.upstream, hint=self.not_started)
+        return Lost(f"the connection was lost during the call: {reason}", upstream=self.upstream)
 
     def _receive(self, frame: bytes) -> None:
         """Take a frame from the upstream, in the order of the wire."""

@@ -47,6 +47,7 @@ class StdioLink(DuplexLink):
     """A link to a child process. ``open_stdio`` makes one."""
 
     child: Child
+    not_started = "It gets few of our environment variables: name what it needs under env or inherit_env."
 
     def __init__(self, name: str, config: UpstreamConfig, incoming: Incoming, tasks: TaskGroup) -> None:
         super().__init__(name, incoming, tasks, config.max_message)

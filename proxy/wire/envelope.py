@@ -163,8 +163,10 @@ def decode(data: bytes | Raw) -> Message:
         Malformed: it is not one.
     """
     try:
+        if isinstance(data, bytes) and not data.isascii():
+            str(data, "utf-8")  # msgspec does not look into what it leaves undecoded
         message = _decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed(str(error), _answered_by(data)) from error
     has_outcome = bool(message.result) or message._failed  # noqa: SLF001 - its own module
     if (message.method is UNSET) is not has_outcome:
@@ -180,18 +182,17 @@ def read(frame: bytes) -> list[Message | Malformed]:
     cut texts) become U+FFFD; ``NaN`` and ``Infinity`` (Python servers) become null.
     """
     try:
-        if not frame.isascii():
-            str(frame, "utf-8")  # msgspec does not look into what it leaves undecoded
         return [decode(frame)]
-    except (Malformed, UnicodeDecodeError) as error:
+    except Malformed as error:
         return _read_unusual(frame, error)
 
 
-def _read_unusual(frame: bytes, error: Malformed | UnicodeDecodeError) -> list[Message | Malformed]:
-    if isinstance(error, UnicodeDecodeError) or (isinstance(error.__cause__, msgspec.DecodeError) and _is_text(error)):
+def _read_unusual(frame: bytes, error: Malformed) -> list[Message | Malformed]:
+    cause = error.__cause__
+    if isinstance(cause, UnicodeDecodeError | msgspec.DecodeError) and not isinstance(cause, msgspec.ValidationError):
         repaired = _repaired(frame)
         if repaired is None:
-            return [error if isinstance(error, Malformed) else Malformed("it is not UTF-8")]
+            return [error]
         frame = repaired
     members: list[bytes] | list[Raw] = [frame]
     if frame.lstrip()[:1] == b"[":
@@ -200,10 +201,6 @@ def _read_unusual(frame: bytes, error: Malformed | UnicodeDecodeError) -> list[M
         except (msgspec.MsgspecError, RecursionError) as failure:
             return [Malformed(str(failure))]
     return [_decoded_or_told(member) for member in members]
-
-
-def _is_text(error: Malformed) -> bool:
-    return not isinstance(error.__cause__, msgspec.ValidationError)
 
 
 def _decoded_or_told(data: bytes | Raw) -> Message | Malformed:
@@ -251,7 +248,7 @@ def answered(frame: Oversized) -> Id | None:
 def _answered_by(data: bytes | Raw) -> Id | None:
     try:
         head = _decode_head(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         view = bytes(data)
         return answered(Oversized(view[:512], view[-512:], len(view)))
     return None if head.method is not None else integral(head.id)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -32,7 +33,8 @@ from tests.security.rig import (
     statuses,
     still_serves,
 )
-from tests.support.manifold import PATIENCE, Json, Manifold, Wire
+from tests.support.manifold import PATIENCE, Home, Json, Manifold, Wire, stdio
+from tests.support.scripted import upstream
 
 MAX_BODY: Final = 256 * 1024
 HELLO_BYTES: Final = json.dumps(HELLO).encode()
@@ -366,3 +368,35 @@ async def test_a_sender_that_goes_away_in_the_middle_is_no_exception(manifold: M
                     await stream.receive()
     await still_serves(manifold, ANN)
     assert "Exception in ASGI application" not in manifold.said
+
+
+NO_TEXT: Final = (
+    b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"a": "\xbe"}}',
+    b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"a": "\xff"}}}',
+    b'{"jsonrpc": "2.0", "id": 1, "method": "\xbe"}',
+    b'{"jsonrpc": "2.0", "id": "\xbe", "method": "ping"}',
+    b'{"\xbe": "initialize", "jsonrpc": "2.0", "id": 1, "method": "initialize"}',
+    b'{"jsonrpc": "2.0", "id": 1, "result": {"a": "\xc0\x80"}}',
+    b'[{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"a": "\xed\xa0\x80"}}]',
+    b'"\xbe initialize"',
+)
+
+
+@pytest.mark.parametrize("body", NO_TEXT)
+async def test_a_message_that_is_no_text_is_refused_at_the_http_door(manifold: Manifold, body: bytes) -> None:
+    session = (await Party(manifold.url, EVE).open()).session
+    _, headers = modern_request("tools/call", {"name": "echo"})
+    for more in ({}, {"Mcp-Session-Id": session}, headers):
+        status, text = await sent(manifold, body, **more)
+        assert status in {400, 202}, text
+    assert "Exception in ASGI application" not in manifold.said
+
+
+async def test_a_message_that_is_no_text_does_not_end_a_pipe(tmp_path: Path) -> None:
+    async with stdio(Home(tmp_path).write({"files": upstream("files", "echo")})) as wire:
+        stdin = wire.manifold.process.stdin
+        assert stdin is not None
+        for first in (False, True):
+            await stdin.send(b"".join(one + b"\n" for one in NO_TEXT))
+            assert await wire.request("ping") == {} if first else await wire.open()
+    assert "Traceback" not in wire.manifold.said

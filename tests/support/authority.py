@@ -256,7 +256,8 @@ class Guarded:
             case "tools/list":
                 shape = {"inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
                 tools = [{"name": name, **shape} for name in ("whoami", "headers")]
-                own = {"name": f"only_{token.who}", "inputSchema": {"type": "object"}}
+                room = {"type": "string", "x-mcp-header": "Room"}
+                own = {"name": f"only_{token.who}", "inputSchema": {"type": "object", "properties": {"room": room}}}
                 private = {"cacheScope": "private"} if self.private else {}
                 response.result({"tools": [*tools, *([own] if self.private else [])], **private})
             case "tools/call":

@@ -7,8 +7,8 @@ import pytest
 from proxy.catalog.pinfile import Owner, PinStore
 from proxy.catalog.pinning import Part, Pins, State, fingerprint
 from proxy.catalog.store import Loaded
-from proxy.decisions import Decisions, NotReviewed
-from proxy.errors import AmbiguousName, UnknownTarget
+from proxy.decisions import Decisions
+from proxy.errors import AmbiguousName, NotReviewed, UnknownTarget
 from proxy.model import Listing
 
 OWNER = Owner("mail", "one")

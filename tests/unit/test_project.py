@@ -3,7 +3,9 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 
@@ -124,6 +126,16 @@ def test_every_error_is_explained() -> None:
     assert explained == {kind.code for kind in kinds}
     assert len(explained) == len(kinds)  # a code of its own for each
     assert all(kind.advice for kind in kinds)
+    for module in walk_packages(proxy.__path__, "proxy."):
+        if not module.name.startswith("proxy.demo") and not module.name.endswith("__main__"):
+            import_module(module.name)
+    assert {kind.code for kind in _family(errors.ManifoldError)} <= explained
+
+
+def _family(kind: type[errors.ManifoldError]) -> Iterator[type[errors.ManifoldError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _family(child)
 
 
 @pytest.mark.parametrize("name", pages())

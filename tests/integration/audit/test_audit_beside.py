@@ -94,10 +94,11 @@ async def test_a_listen_stream_is_audited_when_it_opens_and_takes_no_place_while
         wanted: Json = {"toolsListChanged": True, "resourceSubscriptions": ["file:///one", "other://nowhere"]}
         with anyio.fail_after(60):
             async with listening(client, wanted):
-                (opened,) = lines(tmp_path, kind="call")
                 assert "result" in (await client.tool("touch", {"uri": "file:///one"})).answer
                 over = await client.send("subscriptions/listen", {"notifications": wanted})
                 assert "over the limit" in over.error["message"]
+    opened, touched, limited = lines(tmp_path, kind="call")
+    assert (touched["method"], touched["outcome"], limited["error"]) == ("tools/call", "ok", "rate-limited")
     assert (opened["method"], opened["outcome"], opened["agent"]) == ("subscriptions/listen", "ok", "a")
     assert opened["target"] == "toolsListChanged file:///one other://nowhere"
     (refused,) = lines(tmp_path, kind="refusal")

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from proxy.catalog.pinfile import Owner, PinStore
 from proxy.catalog.store import ListingStore
 from proxy.config.model import Config
-from proxy.decisions import Decisions, NotReviewed
-from proxy.errors import AmbiguousName, RoutingError, UnknownTarget
+from proxy.decisions import Decisions
+from proxy.errors import AmbiguousName, NotReviewed, RoutingError, UnknownTarget
 from proxy.gateway.present import instructions_of
 from proxy.model import Caller, Kind, UpstreamState
 from proxy.router import Request

@@ -8,8 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy import Manifold
-from proxy.decisions import NotReviewed
-from proxy.errors import RoutingError, UnknownServer
+from proxy.errors import NotReviewed, RoutingError, UnknownServer
 from proxy.store.storage import PINS
 from tests.support.changing_server import Json, changing, offer, tool
 from tests.support.running import PATIENCE

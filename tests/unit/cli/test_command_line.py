@@ -196,6 +196,21 @@ def test_call_fails_when_the_server_dies_in_it(run: Run, write: Write) -> None:
     assert "Traceback" not in done.err
 
 
+def test_check_says_what_an_operator_can_do_about_a_child_that_does_not_start(
+    run: Run, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    file = Path(write({"bad": crashing("no key"), "good": upstream("good", "work", inherit_env=["NOT_THERE"])}))
+    file.chmod(0o666)
+    done = run("check")
+    assert done.status == 1
+    assert "✗ bad   failed       it was gone before it had answered: it exited with code 1: no key" in done.out
+    assert "under env or inherit_env" in done.out
+    assert "! mcpServers.good.inherit_env: NOT_THERE is not set here, so good does not get it" in done.out
+    assert "every user of this machine may write it" in done.err
+    assert f"chmod go-w {file}" in done.err
+
+
 def test_explain_says_where_a_name_comes_from(run: Run, write: Write) -> None:
     write({"a": upstream("a", "b_x"), "a_b": upstream("a_b", "x")})
     done = run("explain", "a.b_x")

@@ -66,6 +66,20 @@ def test_explain_shows_what_an_agent_changes(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("_fixed")
+def test_explain_says_why_a_name_is_not_seen(run: Run) -> None:
+    done = run("explain", "find", "--agent", "other")
+    assert done.status == 0
+    assert done.out.splitlines() == [
+        "tool find (not seen)",
+        "  upstream  files",
+        '  because   agents.other.tools.deny: "find*"',
+    ]
+    both = run("explain", "files.find", "--agent", "reader+other")
+    assert '  because   agents.other.tools.deny: "find*"' in both.out
+    assert "not seen" not in run("explain", "find").out
+
+
+@pytest.mark.usefixtures("_fixed")
 def test_check_warns_of_an_override_that_fits_nothing_and_is_content_otherwise(run: Run) -> None:
     done = run("check")
     assert '! agents.reader.overrides."fnd": no tool that the agent sees is called so' in done.out

@@ -10,7 +10,7 @@ from tests.support.services import Ear, make_call
 
 
 def test_another_backchannel_changes_nothing_else() -> None:
-    more: dict[str, Any] = {"fixed": frozenset({"x"}), "public": "mcp_up_t", "number": 1}
+    more: dict[str, Any] = {"fixed": frozenset({"x"}), "public": "mcp_up_t", "number": 1, "exchange": "x-1"}
     call = Call(
         "up", "m", {"a": 1}, "t", Caller(session="s"), Ear("a"), safe=True, headers={"Mcp-Param-A": "1"}, **more
     )
