@@ -54,7 +54,7 @@ _Rest = tuple[Who, Receive, Send, Whole | None]
 class _Open:
     """A handshake session that the lane may serve."""
 
-    __slots__ = ("connection", "given_up", "headers", "owner", "questions", "running", "session_id")
+    __slots__ = ("connection", "given_up", "headers", "owner", "questions", "running", "session_id", "used")
 
     def __init__(self, connection: Connection, session_id: str, owner: str) -> None:
         self.connection = connection
@@ -64,6 +64,8 @@ class _Open:
         self.running: dict[object, asyncio.Task[Any]] = {}
         self.given_up: set[object] = set()
         self.questions: dict[str, asyncio.Future[envelope.Message]] = {}
+        self.used = 0.0
+        """When it was last used, by the clock of the loop."""
 
 
 class ExpressLane:
@@ -94,6 +96,13 @@ class ExpressLane:
         if session_id is not None:
             self._open[session_id] = _Open(connection, session_id, owner)
             connection.exit_stack.callback(self._open.pop, session_id, None)
+
+    def settle(self) -> None:
+        """Push the idle deadlines of all sessions to where they belong; with each call that is done by the second."""
+        transports = self.transports()
+        for session in self._open.values():
+            if (transport := transports.get(session.session_id)) is not None:
+                seams.keep_awake(transport, session.used)
 
     def over(self, app: ASGIApp) -> ASGIApp:
         """The lane in front of an app, where everything goes that it does not serve itself, untouched."""
@@ -188,7 +197,8 @@ class ExpressLane:
             lane.asking = None  # it holds on to the lane: without this the garbage collector had to find out
             del session.running[message.id]
             session.given_up.discard(message.id)
-            seams.keep_awake(transport)
+            session.used = asyncio.get_running_loop().time()
+            seams.keep_awake(transport, session.used, least=1.0)
         return True
 
     async def _other(self, session: _Open, message: envelope.Message, params: Params, send: Send) -> bool:

@@ -34,12 +34,16 @@ class Room:
         app: what it stands before.
         live: the transports of the live sessions, by session id.
         most: how many sessions there may be.
+        settle: brings the sessions' idle deadlines up to date.
     """
 
-    def __init__(self, app: ASGIApp, live: Callable[[], Mapping[str, Any]], most: int) -> None:
+    def __init__(
+        self, app: ASGIApp, live: Callable[[], Mapping[str, Any]], most: int, settle: Callable[[], None]
+    ) -> None:
         self.app = app
         self._live = live
         self._most = most
+        self._settle = settle
         self._coming = 0
         """Requests under way that may each open a session."""
 
@@ -61,6 +65,7 @@ class Room:
         missing = len(live) + self._coming - self._most
         if missing <= 0:
             return
+        self._settle()
         idle = sorted((one.idle_scope for one in live.values() if _is_idle(one)), key=lambda one: float(one.deadline))
         going = idle[: max(missing, self._most // _SHARE)]
         for scope in going:

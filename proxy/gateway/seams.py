@@ -4,7 +4,6 @@
 underscore of theirs.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,15 +64,18 @@ def session_transports(app: Starlette, path: str) -> Callable[[], Mapping[str, A
     return live
 
 
-def keep_awake(transport: Any) -> None:
-    """The session is used, though not through its transport: push its idle deadline, which costs two timers.
+def keep_awake(transport: Any, used: float, *, least: float = 0.0) -> None:
+    """The session was used, though not through its transport: push its idle deadline, which costs two timers.
 
-    Not for less than a tenth of the time or a second: nobody notices, and a busy session would do it for each call.
+    Args:
+        transport: the session's.
+        used: when, by the clock of the loop.
+        least: not for less than so many seconds, or a tenth of the whole time.
     """
     scope, seconds = transport.idle_scope, transport._idle_timeout  # noqa: SLF001 - nothing public pushes it
     if scope is not None and seconds is not None:
-        until = asyncio.get_running_loop().time() + seconds  # what anyio would ask, without its detours
-        if until - scope.deadline >= min(1.0, seconds / 10):  # never where there is no deadline: it is infinite
+        until = used + seconds
+        if until - scope.deadline > min(least, seconds / 10):  # never where there is no deadline: it is infinite
             scope.deadline = until
 
 

@@ -146,7 +146,7 @@ class Gateway:
         hosts = [settings.host, *settings.allowed_hosts]
         origins = list(settings.allowed_origins)
         lane = [Middleware(self.lane.over)] if settings.express else []
-        room = Middleware(Room, live=self._transports, most=settings.max_sessions)
+        room = Middleware(Room, live=self._transports, most=settings.max_sessions, settle=self.lane.settle)
         main = self.server.http_app(
             settings.path,
             middleware=[*middleware, *lane, room, Middleware(Shallow)],

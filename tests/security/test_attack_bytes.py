@@ -324,6 +324,7 @@ async def test_a_batch_over_the_limit_is_refused_and_one_within_it_is_served(man
     eve = Party(manifold.url, EVE)
     eve.session = (await eve.post(request("initialize", **old))).headers["mcp-session-id"]
     await eve.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    await eve.post(LIST)  # by its answer the session is known to be of the revision with batches
     ping = [{"jsonrpc": "2.0", "id": number, "method": "ping"} for number in range(100)]
     assert (await eve.post(ping)).text.count('"result"') == 100
     batches: tuple[list[Any], ...] = (ping * 2, ping * 30, [ping], [[[]]], [1, 2], [{}], [None], [])

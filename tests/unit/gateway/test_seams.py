@@ -101,7 +101,7 @@ async def test_the_live_sessions_of_an_app_can_be_looked_up() -> None:
         assert found[0] == hello.headers["mcp-session-id"]
         assert seams.resumed(found[1], "nothing") is None
         assert seams.event_log(found[1], "stream") == (None, "stream")
-        seams.keep_awake(found[1])
+        seams.keep_awake(found[1], anyio.current_time())
     assert live() == {}
 
 
@@ -115,8 +115,8 @@ HELLO = {
 
 async def test_a_used_session_is_kept_awake() -> None:
     scope = anyio.CancelScope(deadline=anyio.current_time() + 1)
-    seams.keep_awake(SimpleNamespace(idle_scope=scope, _idle_timeout=1000))
+    seams.keep_awake(SimpleNamespace(idle_scope=scope, _idle_timeout=1000), anyio.current_time())
     endless = anyio.CancelScope()
-    seams.keep_awake(SimpleNamespace(idle_scope=endless, _idle_timeout=1000))
+    seams.keep_awake(SimpleNamespace(idle_scope=endless, _idle_timeout=1000), anyio.current_time())
     assert scope.deadline - anyio.current_time() > 500
     assert endless.deadline == math.inf
