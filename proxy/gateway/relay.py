@@ -117,6 +117,7 @@ class Relay:
         if instructions:
             result["instructions"] = instructions
         if era is Era.HANDSHAKE:
+            self._note_version(seams.connection(ctx), str(result["protocolVersion"]))
             self.on_opened(seams.connection(ctx), owner_of(*who))
         return result
 
@@ -132,8 +133,11 @@ class Relay:
         connection = seams.connection(ctx)
         listener = Listener(who_of(ctx, self.default_agent).agent, connection.notify)
         connection.exit_stack.callback(self._audience.add(listener))
+
+    def _note_version(self, connection: Connection, version: str) -> None:
+        """Which revision a session speaks: known with the answer to ``initialize``; the next request may need it."""
         if connection.session_id is not None:
-            self.versions[connection.session_id] = connection.protocol_version
+            self.versions[connection.session_id] = version
             connection.exit_stack.callback(self.versions.pop, connection.session_id, None)
 
     async def _roots_changed(self, ctx: Context) -> None:
