@@ -214,19 +214,27 @@ def peak(manifold: Manifold) -> int:
 
 async def undisturbed(manifold: Manifold, fault: Fault) -> None:
     async with calling(manifold.url) as one, apart(manifold.url) as other:
-        measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, fault))
+        heard: list[int] = []
+        measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, fault, heard))
+
+        def dropped() -> int:
+            return sum(one["count"] for one in manifold.events if one["event"] == "link.notifications.dropped")
+
+        # The caller has little of the machine: what it is too slow for is dropped, in its order, and the log says so.
+        await manifold.until(lambda: sum(heard) + dropped() == fault.hears * len(heard) or None)
     print(measured)
     assert measured.undisturbed, str(measured)
 
 
-async def told(caller: Apart, fault: Fault) -> None:
-    """Meet the fault."""
+async def told(caller: Apart, fault: Fault, heard: list[int] | None = None) -> None:
+    """Meet the fault; how many notifications each call heard goes to ``heard``."""
     with anyio.fail_after(fault.within):
         answers = await caller.call("mcp_faulty_act", fault.at_once)
     assert len(answers) == fault.at_once
     for one in answers:
         right(one["answer"]["result"], fault)
-        assert one["said"] == fault.hears
+        if heard is not None:
+            heard.append(one["said"])
 
 
 def right(result: Json, fault: Fault) -> None:
