@@ -180,8 +180,8 @@ class Router:
             self.failed(call, error)
             raise
 
-    async def _tower(self, call: Call, /) -> Reply:
-        return await self._registry.service(call.upstream)(call)
+    def _tower(self, call: Call, /) -> Coroutine[Any, Any, Reply]:  # no frame of its own
+        return self._registry.service(call.upstream)(call)
 
     def out_of_reach(self, request: Request) -> Routed | None:
         """Where a name must lead of an upstream of which nobody knows yet what it offers; with the fault."""

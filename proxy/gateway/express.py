@@ -26,7 +26,7 @@ from proxy.gateway.finish import Finish
 from proxy.gateway.intake import SESSION, again, body_of, headers_of
 from proxy.gateway.joining import Joint
 from proxy.gateway.lane import Lane
-from proxy.gateway.leaving import unless_left
+from proxy.gateway.leaving import WATCH_AFTER, unless_left
 from proxy.gateway.lists import Lists
 from proxy.gateway.relay import input_schema
 from proxy.gateway.replying import Whole, way_of
@@ -36,6 +36,8 @@ from proxy.gateway.writable import writable
 from proxy.model import HANDSHAKE_VERSIONS, Caller, Era, Json, Params, owner_of
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
+from proxy.service import expiry
+from proxy.service.clock import SYSTEM
 from proxy.wire import envelope
 from proxy.wire.depth import too_deep
 
@@ -48,7 +50,8 @@ _STATUS: Final = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 40
 """HTTP status by error code, modern era (spec 2026-07-28, transports)."""
 
 
-_Rest = tuple[Who, Receive, Send, Whole | None]
+Rest = tuple[Who, Receive, Send, Whole | None]
+"""Whom a request is from, and how it is answered."""
 
 
 class _Open:
@@ -88,6 +91,8 @@ class ExpressLane:
         """What came through the guards before this lane: it may come by the short way, too."""
         self._open: dict[str, _Open] = {}
         self._numbers = count(1)
+        self._slow = expiry.Lane(SYSTEM, STREAM_AFTER)
+        self._watch = expiry.Lane(SYSTEM, WATCH_AFTER)
         self.transports: Callable[[], Mapping[str, Any]] = dict
 
     def opened(self, connection: Connection, owner: str) -> None:
@@ -124,6 +129,10 @@ class ExpressLane:
         self, scope: Scope, headers: Mapping[bytes, bytes], body: bytes, channel: tuple[Receive, Send]
     ) -> bool:
         """Serve a request completely, or say that it was not touched. Whoever calls this has guarded the door."""
+        return await self.take(headers, body, (who_in(scope), *channel, way_of(scope)))
+
+    async def take(self, headers: Mapping[bytes, bytes], body: bytes, rest: Rest) -> bool:
+        """The same for whoever has found out already whom it is from."""
         if too_deep(body):
             return False
         try:
@@ -131,15 +140,14 @@ class ExpressLane:
             params = message.decoded_params() or {}
         except envelope.Malformed:
             return False
-        who = who_in(scope)
         if headers.get(VERSION, b"").startswith(b"2026"):
-            return await self._modern(headers, message, params, (who, *channel, way_of(scope)))
-        session = self._session(headers, owner_of(*who))
+            return await self._modern(headers, message, params, rest)
+        session = self._session(headers, owner_of(*rest[0]))
         if session is None:
             return False
         if message.kind is envelope.Kind.REQUEST:
-            return await self._handshake(session, message, params, (who, *channel, way_of(scope)))
-        return await self._other(session, message, params, channel[1])
+            return await self._handshake(session, message, params, rest)
+        return await self._other(session, message, params, rest[2])
 
     # -- the two eras --------------------------------------------------------------------------------------------------
 
@@ -148,7 +156,7 @@ class ExpressLane:
         headers: Mapping[bytes, bytes],
         message: envelope.Message,
         params: Params,
-        rest: _Rest,
+        rest: Rest,
     ) -> bool:
         who, receive, send, whole = rest
         method = str(message.method)
@@ -161,14 +169,14 @@ class ExpressLane:
             return False  # the SDK compares arguments with ``Mcp-Param`` headers
         lane = Lane(send, caller, (), params)
         lane.whole = whole
-        await unless_left(receive, self._answer(lane, caller, message, params))
+        await unless_left(receive, self._answer(lane, caller, message, params), self._watch)
         return True
 
     def _annotated(self, caller: Caller, params: Params) -> bool:
         schema = input_schema(self._runtime.router.seen_by(caller), str(params.get("name")))
         return schema is not None and self._runtime.router.param_map(schema) is not None
 
-    async def _handshake(self, session: _Open, message: envelope.Message, params: Params, rest: _Rest) -> bool:
+    async def _handshake(self, session: _Open, message: envelope.Message, params: Params, rest: Rest) -> bool:
         who, _, send, whole = rest
         method = str(message.method)
         if not (_hot(method) or method == "ping") or message.id in session.running:
@@ -182,7 +190,8 @@ class ExpressLane:
         session.running[message.id] = task
         transport = self.transports()[session.session_id]
         lane.history = history_of(transport, session.connection.protocol_version, message.id)
-        timer = asyncio.get_running_loop().call_later(STREAM_AFTER, lane.open_soon) if lane.history else None
+        if lane.history is not None:
+            self._slow.start(lane)
         try:
             # A closed response is no cancellation in this era: the downstream may have lost the connection only.
             await self._answer(lane, caller, message, params)
@@ -192,8 +201,7 @@ class ExpressLane:
             task.uncancel()
             await lane.give_up(_number(message))
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._slow.stop(lane)
             lane.asking = None  # it holds on to the lane: without this the garbage collector had to find out
             del session.running[message.id]
             session.given_up.discard(message.id)

@@ -22,7 +22,7 @@ class Forwarding:
         """The middleware in front of an app."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            names = self._wanted() if scope["type"] == "http" else None
+            names = self.wanted() if scope["type"] == "http" else None
             if not names:
                 await app(scope, receive, send)
                 return
@@ -34,7 +34,8 @@ class Forwarding:
 
         return serve
 
-    def _wanted(self) -> frozenset[str]:
+    def wanted(self) -> frozenset[str]:
+        """The headers that some upstream may get, in lower case."""
         config = self._runtime.config
         if config is not self._config:
             self._config = config

@@ -7,7 +7,7 @@ expires takes its open streams.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import anyio
@@ -36,7 +36,7 @@ _MCP_METHOD: Final = b"mcp-method"
 _LISTEN: Final = b"subscriptions/listen"
 
 
-class _Open:
+class Running:
     """One request that is being served."""
 
     __slots__ = ("access", "cut", "lasting", "started", "task")
@@ -63,7 +63,7 @@ class Guard:
         self._identity = identity
         self._metadata = metadata
         self._is_door = is_door
-        self._open: set[_Open] = set()
+        self._open: set[Running] = set()
         self.on_change: Callable[[], Awaitable[None]] | None = None
         """Called when credentials came or went."""
 
@@ -84,6 +84,31 @@ class Guard:
             await self._served(app, found, (scope, receive, send))
 
         return serve
+
+    def recall(self, header: bytes | None) -> Access | None:
+        """Who may come in, if an ``Authorization`` header tells that without more ado."""
+        found = self._identity.recall(header)
+        return found if isinstance(found, Access) else None
+
+    def enter(self, access: Access) -> Running:
+        """A call of somebody who was let in begins, in the current task; it is cut when the credential is revoked."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a request is served in a task
+        one = Running(access, task, lasting=False)
+        self._open.add(one)
+        return one
+
+    def leave(self, one: Running) -> None:
+        """It is over."""
+        self._open.discard(one)
+        del one.task  # otherwise each request leaves a cycle, which only the garbage collector finds
+
+    async def end(self, scope: Scope, send: Send, *, started: bool) -> None:
+        """End the response of a request that was cut, whether it has begun or not."""
+        if started:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._refuse(scope, send, Refusal(401, "invalid_token", "the credential was revoked"))
 
     async def run(self) -> None:
         """Cut what must not stay open, until cancelled."""
@@ -139,7 +164,7 @@ class Guard:
         scope, receive, send = channel
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI app runs in a task
-        one = _Open(access, task, lasting=_is_lasting(scope))
+        one = Running(access, task, lasting=_is_lasting(scope))
 
         async def note(message: Message) -> None:
             one.started = True
@@ -152,22 +177,20 @@ class Guard:
             if not one.cut:
                 raise
             task.uncancel()
-            await self._end(scope, send, started=one.started)
+            await self.end(scope, send, started=one.started)
         finally:
-            self._open.discard(one)
-            del one.task  # otherwise each request leaves a cycle, which only the garbage collector finds
-
-    async def _end(self, scope: Scope, send: Send, *, started: bool) -> None:
-        if started:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        else:
-            await self._refuse(scope, send, Refusal(401, "invalid_token", "the credential was revoked"))
+            self.leave(one)
 
     async def _refuse(self, scope: Scope, send: Send, refusal: Refusal) -> None:
         log.info("downstream.refused", path=scope["path"], status=refusal.status, reason=refusal.error or "none given")
         body = json.dumps({"error": refusal.error or "unauthorized", "error_description": refusal.text}).encode()
         challenge = self._metadata.challenge(scope, refusal)
         await _answer(send, refusal.status, body, ((b"www-authenticate", challenge), (b"cache-control", b"no-store")))
+
+
+def is_listening(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request asks for a stream of news."""
+    return headers.get(_MCP_METHOD) == _LISTEN
 
 
 def _is_lasting(scope: Scope) -> bool:

@@ -61,18 +61,24 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It is complete."""
+        self._head_came()
+        super().on_headers_complete()
+        self.headers = []  # the scope has its own by now
+
+    def _head_came(self) -> None:
         self._in_head = False
         self._head = 0
         self._moved = True
         self._relax()
-        super().on_headers_complete()
-        self.headers = []  # the scope has its own by now
 
     def on_body(self, body: bytes) -> None:
         """A part of the body came."""
+        self._body_came()
+        super().on_body(body)
+
+    def _body_came(self) -> None:
         self._head = 0
         self._moved = True
-        super().on_body(body)
 
     def _relax(self) -> None:
         if self._deadline is not None:

@@ -1,6 +1,6 @@
 """Taking in a request for the express lane, and giving it back as if it had not been touched."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from starlette.types import Message, Receive, Scope
@@ -17,15 +17,22 @@ _ONCE: Final = frozenset(
 
 def headers_of(scope: Scope) -> Mapping[bytes, bytes] | None:
     """The headers by name; None if the lane should not touch the request."""
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if (name in found and name in _ONCE) or name.startswith(PARAM_PREFIX):
+    headers = scope["headers"]
+    found: dict[bytes, bytes] = dict(headers)
+    if len(found) != len(headers) and _doubled(headers):
+        return None
+    for name in found:
+        if name.startswith(PARAM_PREFIX):
             return None
-        found[name] = value
     accept = found.get(b"accept", b"")
     if not found.get(b"content-type", b"").startswith(b"application/json"):
         return None
     return found if b"application/json" in accept and b"text/event-stream" in accept else None
+
+
+def _doubled(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    seen = [name for name, _ in headers if name in _ONCE]
+    return len(seen) != len(set(seen))
 
 
 async def body_of(receive: Receive) -> bytes | None:

@@ -1,6 +1,7 @@
 """Joining a downstream's request to its upstream, whatever the eras: straight through, suspended, or driven."""
 
 from collections import OrderedDict
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ class Joint:
         self._stateless: OrderedDict[Claim, str] = OrderedDict()
         """The exchange of questions that came without a state, in which it could travel."""
 
-    async def send(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
+    def send(self, request: Request, routed: Routed, back: Backchannel) -> Coroutine[Any, Any, Reply]:
         """Send a request, in as many rounds as the eras need.
 
         Raises:
@@ -38,8 +39,8 @@ class Joint:
         if routed.fault is not None:
             raise routed.fault
         if request.caller.era is Era.HANDSHAKE:
-            return await self._handshake(request, routed, back)
-        return await self._modern(request, routed, back)
+            return self._handshake(request, routed, back)
+        return self._modern(request, routed, back)
 
     async def _handshake(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         reply = await self._runtime.router.send(routed)

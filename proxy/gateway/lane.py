@@ -63,11 +63,15 @@ class Lane:
         "_streaming",
         "_token",
         "asking",
+        "at",
         "history",
         "upstream",
         "view",
         "whole",
     )
+
+    at: float
+    """When it rings (``expiry.Alarm``)."""
 
     def __init__(self, send: Send, caller: Caller, headers: tuple[Header, ...], params: Params) -> None:
         self._send = send
@@ -119,7 +123,7 @@ class Lane:
             elif (body := await self.history.event(frame, last=last)) is not None:
                 await self._write(body)
 
-    def open_soon(self) -> None:
+    def ring(self) -> None:
         """Begin a stream now: the answer takes long, and the downstream must be able to come back for it."""
         # Owned by the request: ``finish`` waits for it.
         self._opening = asyncio.get_running_loop().create_task(self._open())

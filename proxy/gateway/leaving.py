@@ -6,16 +6,18 @@ from typing import Any, Final
 
 from starlette.types import Receive
 
+from proxy.service.expiry import Lane
+
 WATCH_AFTER: Final = 0.05
 """Seconds after which a call that still runs is watched for a downstream that went away; most are over by then."""
 
 
-async def unless_left(receive: Receive, answering: Awaitable[None]) -> None:
-    """Answer, and give up when the downstream has gone."""
+async def unless_left(receive: Receive, answering: Awaitable[None], slow: Lane) -> None:
+    """Answer, and give up when the downstream has gone; ``slow`` says from when on that is looked at."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - an ASGI app runs in a task
     watch = _Watch(receive, task)
-    timer = asyncio.get_running_loop().call_later(WATCH_AFTER, watch.start)
+    slow.start(watch)
     try:
         await answering
     except asyncio.CancelledError:
@@ -23,7 +25,7 @@ async def unless_left(receive: Receive, answering: Awaitable[None]) -> None:
             raise
         task.uncancel()
     finally:
-        timer.cancel()
+        slow.stop(watch)
         watch.stop()
 
 
@@ -31,12 +33,13 @@ class _Watch:
     """Waits for a disconnect beside a call that takes long."""
 
     def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self.at = 0.0
         self._receive = receive
         self._task = task
         self._waiter: asyncio.Task[None] | None = None
         self.gone = False
 
-    def start(self) -> None:
+    def ring(self) -> None:
         """Begin to wait."""
         # Owned by the call beside which it waits: ``stop`` is in its finally, so it cannot outlive it.
         self._waiter = asyncio.get_running_loop().create_task(self._wait())

@@ -90,18 +90,33 @@ class AgentPath:
             await self.app(scope, receive, send)
             return
         name, path = split(scope["path"])
-        bound = scope.get(PRINCIPAL_KEY, ANONYMOUS).agents
-        agents = joined((name, *bound, self._flag))
+        try:
+            agents = self.applying(name, scope.get(PRINCIPAL_KEY, ANONYMOUS))
+        except LookupError:
+            await JSONResponse({"error": "no such agent"}, status_code=404)(scope, receive, send)
+            return
         if name is None:
             await self._serve({**scope, AGENT_KEY: agents}, receive, send)
-        elif name not in self._known() or (agents != name and agents is not None and not self._sees(agents)):
-            # One that it can see nothing of does not exist for it either.
-            await JSONResponse({"error": "no such agent"}, status_code=404)(scope, receive, send)
         else:
             # The prefix goes to root_path so that the legacy SSE transport names its message endpoint below it.
             root = scope.get("root_path", "") + PREFIX + name
             inner = {**scope, "path": path, "raw_path": path.encode(), "root_path": root, AGENT_KEY: agents}
             await self._serve(inner, receive, send)
+
+    def applying(self, name: str | None, principal: Principal) -> str | None:
+        """All agents that apply to somebody at the door of an agent, or at the one for all; joined.
+
+        Raises:
+            LookupError: there is no such agent.
+        """
+        if name is None and self._flag is None and not principal.agents:
+            return None
+        agents = joined((name, *principal.agents, self._flag))
+        if name is not None and (
+            name not in self._known() or (agents != name and agents is not None and not self._sees(agents))
+        ):
+            raise LookupError(name)  # one that it can see nothing of does not exist for it either
+        return agents
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = current.set((scope.get(AGENT_KEY), scope.get(PRINCIPAL_KEY, ANONYMOUS)))

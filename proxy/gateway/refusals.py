@@ -5,7 +5,9 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.auditing import Auditor
+from proxy.gateway.hot import HotDoor
 from proxy.gateway.paths import WITNESS_KEY, Witness
+from proxy.model import Principal
 
 STATUSES: Final = frozenset({401, 403, 421, 429})
 """Not let in, not allowed, another host's, too often."""
@@ -22,6 +24,10 @@ class Refusals:
     def __init__(self, app: ASGIApp, auditor: Auditor) -> None:
         self._app = app
         self._auditor = auditor
+        self.direct: HotDoor | None = getattr(app, "direct", None)
+        """What goes past ASGI turns nobody away, but for those who are shut out meanwhile."""
+        if self.direct is not None:
+            self.direct.refused = self._turned_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -33,11 +39,14 @@ class Refusals:
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in STATUSES:
-                host, port = scope.get("client") or ("", 0)
-                self._auditor.turned_away(message["status"], scope["path"], f"{host}:{port}", witness.principal)
+                self._turned_away(message["status"], scope, witness.principal)
             await send(message)
 
         await self._app({**scope, WITNESS_KEY: witness}, receive, watched)
+
+    def _turned_away(self, status: int, scope: Scope, principal: Principal) -> None:
+        host, port = scope.get("client") or ("", 0)
+        self._auditor.turned_away(status, scope["path"], f"{host}:{port}", principal)
 
 
 def audited(app: ASGIApp, auditor: Auditor) -> ASGIApp:

@@ -1,18 +1,17 @@
 """Answers that are complete when they begin leave uvicorn in one write.
 
 ASGI has two messages for a response, and uvicorn writes each at once: two system calls, which cost more than everything
-else that it does for an answer. Where it serves by this protocol, the scope has a way past that (``WHOLE``). What it
-keeps of a response is kept as it would keep it; ``tests/unit/gateway/test_replying.py`` fails when that moves.
+else that it does for an answer. Where it serves by our protocol (``direct.py``), the scope has a way past that
+(``WHOLE``). What it keeps of a response is kept as it would keep it; ``tests/unit/gateway/test_replying.py`` fails when
+that moves.
 """
 
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-
-from proxy.gateway.heads import BoundedHeads
 
 WHOLE: Final = "manifold.whole"
 """The key of the ASGI scope under which the way past stands."""
@@ -23,16 +22,22 @@ Whole = Callable[[int, bytes, bytes], bool]
 _ONE_WRITE: Final = 1 << 16
 
 
-class HttpProtocol(BoundedHeads):
-    """uvicorn's HTTP protocol, with the way past in the scope of each request."""
+def answer(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+    """Send a complete answer to the request of a cycle that has no headers of its own to add; see ``Whole``."""
+    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    close = b"" if cycle.keep_alive else b"connection: close\r\n"
+    lines = b"%bcontent-length: %d\r\n%b%b\r\n" % (STATUS_LINE[status], len(body), head, close)
+    if len(body) <= _ONE_WRITE:
+        cycle.transport.write(lines + body)
+    else:
+        cycle.transport.writelines((lines, body))
+    return True
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if not cycle.default_headers:
-            cycle.scope[WHOLE] = _Way(cycle)  # type: ignore[typeddict-unknown-key]
-        super()._start_asgi_task(cycle, app)
 
-
-class _Way:
+class Way:
     """The way past for one request. It does not keep it: a circle would be left to the collector for each request."""
 
     __slots__ = ("_cycle",)
@@ -41,17 +46,10 @@ class _Way:
         self._cycle = weakref.ref(cycle)
 
     def __call__(self, status: int, head: bytes, body: bytes) -> bool:
+        """Send status, header lines and body; see ``Whole``."""
         cycle = self._cycle()
-        if cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        if cycle is None or not answer(cycle, status, head, body):
             return False
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        close = b"" if cycle.keep_alive else b"connection: close\r\n"
-        lines = b"%bcontent-length: %d\r\n%b%b\r\n" % (STATUS_LINE[status], len(body), head, close)
-        if len(body) <= _ONE_WRITE:
-            cycle.transport.write(lines + body)
-        else:
-            cycle.transport.writelines((lines, body))
         cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()

@@ -29,6 +29,7 @@ from proxy.gateway.express import ExpressLane
 from proxy.gateway.finish import Finish
 from proxy.gateway.forwarding import Forwarding
 from proxy.gateway.guard import Guard
+from proxy.gateway.hot import HotDoor
 from proxy.gateway.identity import Identity
 from proxy.gateway.joining import Joint
 from proxy.gateway.metadata import Metadata
@@ -166,7 +167,9 @@ class Gateway:
             allowed_origins=origins,
         )
         self.lane.transports = seams.session_transports(main, settings.path)
-        return Doors(main, legacy, self._short_cut(agent).over(main) if settings.express else None)
+        if not settings.express:
+            return Doors(main, legacy)
+        return Doors(main, legacy, self._short_cut(agent).over(main), self._hot(main, agent))
 
     def _transports(self) -> Mapping[str, Any]:
         """The transports of the live handshake sessions, by session id."""
@@ -183,6 +186,13 @@ class Gateway:
             max_body=settings.max_body,
             guards=(self.guard.over, select, self.forwarding.over),
         )
+
+    def _hot(self, app: ASGIApp, agent: str | None) -> HotDoor:
+        """The same guards once more, without ASGI between them."""
+        settings = self.runtime.config.server
+        select = AgentPath(app, lambda: self.runtime.config.agents, agent, self._sees).applying
+        forwarding, path, max_body = self.forwarding, settings.path, settings.max_body
+        return HotDoor(self.lane, self.guard, select, forwarding=forwarding, path=path, max_body=max_body)
 
     def _opened(self, connection: Connection, owner: str) -> None:
         self.ownership.opened(connection, owner)
@@ -239,8 +249,11 @@ def is_messages(path: str) -> bool:
 class Doors:
     """Streamable HTTP and legacy SSE on one listener, with one lifespan."""
 
-    def __init__(self, main: Starlette, legacy: Starlette, short: ASGIApp | None = None) -> None:
-        """``short`` stands before ``main`` and tries a shorter way."""
+    def __init__(
+        self, main: Starlette, legacy: Starlette, short: ASGIApp | None = None, direct: HotDoor | None = None
+    ) -> None:
+        """``short`` stands before ``main`` and tries a shorter way, ``direct`` is the shortest one, without ASGI."""
+        self.direct = direct
         self._main = main
         self._first: ASGIApp = short or main
         self._legacy = legacy

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import ConfigError, Problem
-from proxy.gateway.replying import HttpProtocol
+from proxy.gateway.direct import HttpProtocol
 
 LINGER: Final = 3
 """Seconds that open responses are given when the server stops; streams that never end are cut after it."""
@@ -40,18 +40,28 @@ class Idle:
         self._open = 0
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
+        self.direct = getattr(app, "direct", None)
+        """Requests that go past ASGI count as well."""
+        if self.direct is not None:
+            self.direct.opened, self.direct.closed = self._begin, self._end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        self._open += 1
+        self._begin()
         try:
             await self._app(scope, receive, send)
         finally:
-            self._open -= 1
-            self._since = self._now()
+            self._end()
+
+    def _begin(self) -> None:
+        self._open += 1
+
+    def _end(self) -> None:
+        self._open -= 1
+        self._since = self._now()
 
     async def reached(self, limit: float) -> None:
         """Wait until nobody has asked anything for some seconds."""

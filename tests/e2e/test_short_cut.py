@@ -10,13 +10,19 @@ import anyio
 import pytest
 
 from tests.support.manifold import PATIENCE, Home, Json, Manifold, Wire, serving
-from tests.support.scripted import upstream
+from tests.support.scripted import appear, upstream
 
 ALICE, BOB = "alice-0123456789abcdef", "bobby-0123456789abcdef"
 AGENTS = {"alice": {"tokens": [ALICE]}, "bob": {"tokens": [BOB]}}
 ACCEPT = ("Accept: application/json, text/event-stream", "Content-Type: application/json")
 CALL = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "work", "arguments": {}}}
 SESSION = "Mcp-Session-Id: {}"
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+}
+MODERN = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: work")
 PROTOCOL = "MCP-Protocol-Version: 2025-11-25"
 
 
@@ -55,10 +61,13 @@ class Client:
         head = "\r\n".join([f"POST {path} HTTP/1.1", *own, *self.lines, *lines, "", ""])
         with anyio.fail_after(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            writer.write(head.encode() + body)
-            said = (await reader.read()).decode()
-            writer.close()
-            await writer.wait_closed()
+            try:
+                writer.write(head.encode() + body)
+                said = (await reader.read()).decode()
+            finally:
+                writer.close()
+                with anyio.CancelScope(shield=True):
+                    await writer.wait_closed()
         if "\r\nmcp-session-id: " in said.lower():
             self.session = said[said.lower().index("mcp-session-id: ") + 16 :].partition("\r\n")[0]
         return int(said.split(" ")[1]), said.partition("\r\n\r\n")[2]
@@ -156,6 +165,81 @@ async def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
             ]
             answers.append([(status, plain(text)) for status, text in [await client.ask(each) for each in asked]])
     assert answers[0] == answers[1]
+
+
+async def test_a_hot_call_ends_when_its_token_is_revoked_and_that_is_written_down(tmp_path: Path) -> None:
+    log = {"format": "json", "access": "all"}
+    home = Home(tmp_path).write({"a": upstream("a", "work")}, audit={"to": "audit.log"}, log=log)
+    async with serving(home) as running:
+        await running.banner()
+        ann = Client(running, bearer((await home.run("token", "create", "ann")).stdout.strip()))
+        await ann.open()
+        wait = {"do": "wait", "text": "here", "file": str(tmp_path / "over")}
+        asked = {**CALL, "params": {"name": "work", "arguments": wait, "_meta": META}}
+        modern = Client(running, *ann.lines[:1])
+        answers: list[tuple[int, str]] = []
+
+        async def ask() -> None:
+            answers.append(await modern.ask(asked, *MODERN))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await running.event("upstream.stderr", line="here")
+                await home.run("token", "revoke", "ann")
+        assert answers[0][0] == 401
+        await running.event("call.done", outcome="cancelled", principal="ann")
+        assert (await ann.call())[0] == 401
+        appear(tmp_path / "over")
+    written = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    refused = [one for one in written if one.get("error") == "http-401"]
+    assert [one.get("principal", "").partition(":")[0] for one in refused] == ["token", ""]
+
+
+@pytest.mark.parametrize(("modern", "outcome"), [(True, "cancelled"), (False, "ok")])
+async def test_a_hot_call_whose_client_leaves_is_cancelled_in_the_modern_era_only(
+    tmp_path: Path, modern: bool, outcome: str
+) -> None:
+    home = Home(tmp_path).write({"a": upstream("a", "work")}, log={"format": "json", "access": "all"})
+    async with serving(home) as running:
+        await running.banner()
+        client = Client(running)
+        await client.open()
+        wait = {"do": "wait", "text": "here", "file": str(tmp_path / "over")}
+        asked = {**CALL, "params": {"name": "work", "arguments": wait, **({"_meta": META} if modern else {})}}
+        asking = Client(running, *(MODERN if modern else client.lines))
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(asking.ask, asked)
+                await running.event("upstream.stderr", line="here")
+                tasks.cancel_scope.cancel()
+            if modern:
+                await running.event("call.done", outcome="cancelled")
+            appear(tmp_path / "over")
+            done = await running.until(lambda: [one for one in running.events if one["event"] == "call.done"][2:])
+            assert done[0]["outcome"] == outcome
+        assert (await client.call())[0] == 200
+
+
+async def test_a_hot_call_that_takes_long_is_answered_by_a_stream(manifold: Manifold, tmp_path: Path) -> None:
+    alice = Client(manifold, bearer(ALICE))
+    await alice.open()
+    wait = {"do": "wait", "text": "streamed", "file": str(tmp_path / "over")}
+    answers: list[tuple[int, str]] = []
+
+    async def ask() -> None:
+        answers.append(await alice.ask({**CALL, "params": {"name": "work", "arguments": wait}}))
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await manifold.event("upstream.stderr", line="streamed")
+            await anyio.sleep(0.3)  # longer than an answer may take to be sent in one piece
+            appear(tmp_path / "over")
+    status, text = answers[0]
+    assert status == 200
+    assert "data: {" in text
+    assert "result" in plain(text)
 
 
 def plain(text: str) -> Json | str:

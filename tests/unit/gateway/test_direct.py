@@ -1,0 +1,321 @@
+"""Hot requests past ASGI: on the wire nothing tells them from uvicorn's own, and its connections stay in order."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import anyio
+import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from proxy.gateway.direct import Direct, HttpProtocol, Taken
+from proxy.gateway.serving import HttpServer, bind, http_server
+
+HEAD = b"content-type: application/json\r\n"
+Serve = Callable[[Taken], Awaitable[bool]]
+
+
+async def echo(taken: Taken) -> bool:
+    """Answer with the body, at once where that is possible."""
+    body = bytes(taken.body)
+    return taken.whole(200, HEAD, body) or await streamed(taken)
+
+
+async def streamed(taken: Taken) -> bool:
+    """The same by ASGI messages."""
+    body = bytes(taken.body)
+    send = cast("Send", taken.send)
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body[:3], "more_body": True})
+    await send({"type": "http.response.body", "body": body[3:]})
+    return True
+
+
+@dataclass
+class Door:
+    """Takes every POST of a known length to ``/hot``."""
+
+    how: Serve = echo
+    bodies: list[bytes] = field(default_factory=list)
+
+    def fit(self, url: bytes, scope: Scope) -> Mapping[bytes, bytes] | None:
+        headers = dict(scope["headers"])
+        return headers if url == b"/hot" and b"content-length" in headers else None
+
+    async def serve(self, taken: Taken) -> bool:
+        self.bodies.append(bytes(taken.body))
+        return await self.how(taken)
+
+
+@dataclass
+class App:
+    """Answers with the body it is asked for, by ASGI."""
+
+    direct: Direct | None = None
+    scopes: list[Scope] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for event in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{event}.complete"})
+            return
+        self.scopes.append(scope)
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        body += message["body"]
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def running(app: App, *, plain: bool = False, keep_alive: float = 5.0) -> AsyncIterator[tuple[HttpServer, int]]:
+    server = http_server(app)
+    if plain:
+        server.config.http = HttpToolsProtocol
+    server.config.timeout_keep_alive = cast("int", keep_alive)
+    sock = bind("127.0.0.1", 0)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: server.serve(sockets=[sock]))
+            try:
+                yield server, sock.getsockname()[1]
+            finally:
+                server.stop(now=True)
+
+
+def request(body: bytes, *lines: str, version: str = "1.1", method: str = "POST", path: str = "/hot") -> bytes:
+    head = [f"{method} {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *lines]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+async def told(port: int, *pieces: bytes) -> bytes:
+    """All that a server says to some bytes, which come one after the other, until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    said = b""
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
+    try:
+        said += await reader.read()
+        return said
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+LAST = request(b"last", "Connection: close")
+CHUNKED = b"POST /hot HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"
+CASES = {
+    "one": (LAST,),
+    "two": (request(b"first") + LAST,),
+    "nothing in it": (request(b"") + LAST,),
+    "large": (request(b"x" * 300_000) + LAST,),
+    "pipelined": (b"".join(request(b"%d" % number) for number in range(30)) + LAST,),
+    "mixed": (request(b"a") + request(b"b", path="/other") + request(b"c", method="PUT") + request(b"d") + LAST,),
+    "in pieces": (LAST[:10], LAST[10:-2], LAST[-2:]),
+    "head and body": (LAST[:-4], LAST[-4:]),
+    "cut in the second": (request(b"first") + LAST[:-2], LAST[-2:]),
+    "old": (request(b"old", version="1.0"),),
+    "old and kept": (request(b"old", "Connection: keep-alive", version="1.0"),),
+    "expecting": (request(b"expected", "Expect: 100-continue") + LAST,),
+    "upgrading": (request(b"up", "Connection: close, upgrade", "Upgrade: h2c"),),
+    "chunked": (CHUNKED + LAST,),
+    "garbage behind": (LAST + b"\x00\x01garbage\r\n\r\n",),
+    "too short": (request(b"first") + b"POST /hot HTTP/1.1\r\ncontent-length: x\r\n\r\n",),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("how", [echo, streamed])
+async def test_what_goes_out_is_what_uvicorn_would_send(case: str, how: Serve) -> None:
+    said = []
+    for direct in (Door(how), None):
+        async with running(App(direct), plain=direct is None) as (_, port):
+            said.append(await told(port, *CASES[case]))
+    assert said[0] == said[1]
+    assert said[0].startswith(b"HTTP/1.1 ")
+
+
+async def test_what_comes_in_one_piece_goes_past_asgi() -> None:
+    door = Door()
+    app = App(door)
+    async with running(app) as (_, port):
+        await told(port, request(b"a") + request(b"b"), LAST)
+    assert b"".join(door.bodies).startswith(b"a")
+    assert door.bodies[-1] == b"last" or app.scopes
+
+
+@pytest.mark.parametrize("case", ["old", "chunked", "expecting", "upgrading"])
+async def test_what_is_unusual_is_left_to_uvicorn(case: str) -> None:
+    app = App(door := Door())
+    async with running(app) as (_, port):
+        await told(port, *CASES[case])
+    assert app.scopes
+    assert all(body == b"last" for body in door.bodies)
+
+
+async def test_what_is_declined_is_served_by_the_app_as_it_came() -> None:
+    async def no(_taken: Taken) -> bool:
+        return False
+
+    scopes = []
+    for direct in (Door(no), None):
+        app = App(direct)
+        async with running(app) as (_, port):
+            assert (await told(port, request(b"first") + LAST)).endswith(b"last")
+        scopes.append([{**scope, "client": None, "server": None, "manifold.whole": None} for scope in app.scopes])
+    assert scopes[0] == scopes[1]
+
+
+async def test_a_failure_is_answered_as_uvicorn_does() -> None:
+    async def broken(_taken: Taken) -> bool:
+        raise RuntimeError("no")
+
+    async with running(App(Door(broken))) as (_, port):
+        assert (await told(port, LAST)).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_a_second_answer_is_not_sent() -> None:
+    async def twice(taken: Taken) -> bool:
+        assert taken.whole(200, b"", b"one")
+        assert not taken.whole(200, b"", b"two")
+        return True
+
+    async with running(App(Door(twice))) as (_, port):
+        assert (await told(port, LAST)).endswith(b"\r\n\r\none")
+
+
+async def test_a_client_that_leaves_is_noticed_behind_the_body() -> None:
+    heard: list[Any] = []
+    left, came = anyio.Event(), anyio.Event()
+
+    async def wait(taken: Taken) -> bool:
+        came.set()
+        while not heard or heard[-1]["type"] != "http.disconnect":
+            heard.append(await taken.receive())
+        left.set()
+        return True
+
+    async with running(App(Door(wait))) as (_, port):
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        await stream.send(request(b"body"))
+        await came.wait()
+        await stream.aclose()
+        await left.wait()
+    assert [one["type"] for one in heard] == ["http.request", "http.disconnect"]
+    assert heard[0]["body"] == b"body"
+
+
+async def test_a_client_that_does_not_read_makes_the_answer_wait() -> None:
+    app = App(door := Door())
+    async with running(app) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(60):
+            writer.write(request(b"x" * 200_000))
+        with anyio.move_on_after(1):
+            await writer.drain()
+        seen = 0
+        while seen < 60 * 200_000:
+            seen += len(await reader.read(1 << 20))
+        writer.close()
+        await writer.wait_closed()
+    assert len(app.scopes) + len(door.bodies) == 60
+
+
+async def test_a_server_that_stops_waits_for_what_it_serves() -> None:
+    came, go = anyio.Event(), anyio.Event()
+
+    async def wait(taken: Taken) -> bool:
+        came.set()
+        await go.wait()
+        return await echo(taken)
+
+    async with running(App(Door(wait))) as (server, port):
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        async with stream:
+            await stream.send(request(b"body"))
+            await came.wait()
+            assert len(server.server_state.tasks) == 1
+            server.stop()
+            connection = cast("HttpProtocol", next(iter(server.server_state.connections)))
+            while connection.cycle.keep_alive:  # noqa: ASYNC110 - uvicorn tells nobody when it begins to stop
+                await asyncio.sleep(0)
+            go.set()
+            said = await stream.receive()
+    assert said.endswith(b"body")
+    assert b"connection: close" in said
+
+
+async def test_an_idle_connection_is_closed_and_one_that_is_used_is_not() -> None:
+    async def late(taken: Taken) -> bool:
+        await asyncio.sleep(0.3)  # much longer than a connection may be idle
+        return await echo(taken)
+
+    async with running(App(Door(late)), keep_alive=0.05) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(request(b"body"))
+            assert (await reader.readuntil(b"body")).startswith(b"HTTP/1.1 200")
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("how", [echo, streamed])
+async def test_an_answer_leaves_nothing_to_the_collector(how: Serve) -> None:
+    async with running(App(Door(how))) as (_, port):
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        async with stream:
+            for _ in range(3):
+                await stream.send(request(b"{}"))
+                await stream.receive()
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(50):
+                    await stream.send(request(b"{}"))
+                    said = b""
+                    while not said.endswith(b"{}"):
+                        said += await stream.receive()
+                left = gc.collect()
+            finally:
+                gc.enable()
+    assert left < 50
+
+
+async def test_a_request_that_is_taken_has_all_that_uvicorn_gives_one() -> None:
+    seen: list[Taken] = []
+
+    async def keep(taken: Taken) -> bool:
+        seen.append(taken)
+        return await echo(taken)
+
+    async with running(App(Door(keep))) as (_, port):
+        await told(port, LAST)
+    own = RequestResponseCycle(
+        scope=cast("Any", {}),
+        transport=cast("Any", None),
+        flow=cast("FlowControl", None),
+        logger=cast("Any", None),
+        access_logger=cast("Any", None),
+        access_log=False,
+        default_headers=[],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+    assert all(hasattr(seen[0], name) for name in vars(own))
+    same = ("more_body", "disconnected", "chunked_encoding", "expected_content_length", "waiting_for_100_continue")
+    assert all(getattr(own, name) == getattr(Taken, name) for name in same)
+    assert issubclass(HttpProtocol, HttpToolsProtocol)
