@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 
 MAX_PAGES: Final = 1000
 """Pages after which a list is taken to have no end."""
+_AT_ONCE: Final = 20
+"""Pages that are fetched as fast as they come."""
+_PACE: Final = 0.002
+"""Seconds between two pages after that: nobody waits for so many, and the loop is for the callers of others."""
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """Log levels, the most verbose first (spec, logging)."""
@@ -203,7 +207,9 @@ class Session:
         """Yield the pages of a list; ``""`` is a cursor like any other (spec, pagination)."""
         cursor: Json = None
         seen: set[str] = set()
-        for _ in range(MAX_PAGES):
+        for number in range(MAX_PAGES):
+            if number >= _AT_ONCE:
+                await anyio.sleep(_PACE)
             params = {} if cursor is None else {"cursor": cursor}
             page = (await self.request(Call(self.name, method, params))).result
             if not isinstance(page, Mapping):
