@@ -1,13 +1,12 @@
 """The official conformance suite through Manifold: both wires, all eras of upstreams, own names and prefixed ones."""
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.conformance.fixture import PROMPTS, RESOURCES, TEMPLATES, TOOLS
 from tests.conformance.stage import Cast, Stage
-from tests.conformance.suite import VERSIONS, Outcome, Version, run_server
+from tests.conformance.suite import VERSIONS, Version, run_server
 from tests.conformance.wire import HANDSHAKE, MODERN, over_http
 from tests.e2e.peers.published import Peers
 
@@ -15,7 +14,6 @@ CASTS = (
     *(Cast(era, prefixed=prefixed) for prefixed in (False, True) for era in ("legacy", "modern", "dual")),
     *(Cast(era, "stdio") for era in ("legacy", "modern")),
 )
-Outcomes = Mapping[Version, Outcome]
 STAGES = pytest.mark.parametrize("stage", CASTS, ids=str, indirect=True)
 
 
@@ -35,20 +33,10 @@ async def test_every_list_has_its_full_size(stage: Stage, wire: str) -> None:
     assert sizes == {**expected, "resourceTemplates": len(TEMPLATES)}
 
 
-@pytest.fixture(scope="session")
-def outcomes(stage: Stage, peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """What each version of the suite finds out about a stage. At the same time, for they mostly wait."""
-    folder = tmp_path_factory.mktemp("outcomes")
-    # One process cannot say which of two strangers it asks: there one after the other.
-    with ThreadPoolExecutor(max_workers=len(VERSIONS) if stage.cast.upstream == "http" else 1) as pool:
-        running = {one: pool.submit(run_server, peers, one, stage.url, folder / one.name) for one in VERSIONS}
-        return {one: future.result() for one, future in running.items()}
-
-
 @STAGES
 @pytest.mark.parametrize("version", VERSIONS, ids=str)
-def test_every_scenario_passes(outcomes: Outcomes, version: Version) -> None:
-    outcome = outcomes[version]
+def test_every_scenario_passes(stage: Stage, version: Version, peers: Peers, tmp_path: Path) -> None:
+    outcome = run_server(peers, version, stage.url, tmp_path)
     assert len(outcome.checks) == version.scenarios, outcome.said
     assert outcome.failures() == []
     assert outcome.empty() == []
