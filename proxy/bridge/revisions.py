@@ -16,8 +16,6 @@ _AUDIO: Final = "2025-03-26"
 _STRUCTURED: Final = "2025-06-18"
 _ICONS: Final = "2025-11-25"
 
-_EVERY_LIST: Final = frozenset({"tools", "resources", "resourceTemplates", "prompts"})
-
 _NEWER_FIELDS: Final = (
     (_AUDIO, frozenset({"annotations"}), frozenset({"tools"})),
     (

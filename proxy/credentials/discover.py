@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 import structlog
@@ -88,9 +88,14 @@ def same_issuer(one: str, other: str) -> bool:
     return shorter == longer or (longer == f"{shorter}/" and urlsplit(shorter).path == "")
 
 
+def _origin(parts: SplitResult) -> str:
+    """Scheme, host and port, without anybody's name."""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 async def _resource(fetcher: Fetcher, url: str, named: str) -> Resource | None:
     parts = urlsplit(url)
-    base, path = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path.rstrip("/")
+    base, path = _origin(parts), parts.path.rstrip("/")
     for place in dict.fromkeys((named, f"{base}{_RESOURCE}{path}", f"{base}{_RESOURCE}")):
         answer = await fetcher.get(place) if place else None
         if answer is None or not _has(fetcher, answer.status):
@@ -111,7 +116,7 @@ async def _resource(fetcher: Fetcher, url: str, named: str) -> Resource | None:
 async def _server(fetcher: Fetcher, issuer: str | None, url: str) -> Server:
     """The metadata of the authorization server, which must be of that very issuer."""
     parts = urlsplit(issuer or url)
-    base, path = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path.rstrip("/") if issuer else ""
+    base, path = _origin(parts), parts.path.rstrip("/") if issuer else ""
     places = (f"{base}{_OAUTH}{path}", f"{base}{_OPENID}{path}", f"{base}{path}{_OPENID}")
     expected = issuer or base
     for place in dict.fromkeys(places):

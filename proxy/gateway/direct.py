@@ -85,9 +85,6 @@ class Taken(RequestResponseCycle):
             return False
         if self._event is not None:
             self._event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
         return True
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

@@ -90,11 +90,11 @@ class Guard:
         found = self._identity.recall(header)
         return found if isinstance(found, Access) else None
 
-    def enter(self, access: Access) -> Running:
-        """A call of somebody who was let in begins, in the current task; it is cut when the credential is revoked."""
+    def enter(self, access: Access, *, lasting: bool = False) -> Running:
+        """A request of somebody who was let in begins, in the current task; cut when the credential is revoked."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a request is served in a task
-        one = Running(access, task, lasting=False)
+        one = Running(access, task, lasting=lasting)
         self._open.add(one)
         return one
 
@@ -162,21 +162,18 @@ class Guard:
 
     async def _served(self, app: ASGIApp, access: Access, channel: tuple[Scope, Receive, Send]) -> None:
         scope, receive, send = channel
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - an ASGI app runs in a task
-        one = Running(access, task, lasting=_is_lasting(scope))
+        one = self.enter(access, lasting=_is_lasting(scope))
 
         async def note(message: Message) -> None:
             one.started = True
             await send(message)
 
-        self._open.add(one)
         try:
             await app({**scope, PRINCIPAL_KEY: access.principal}, receive, note)
         except asyncio.CancelledError:
             if not one.cut:
                 raise
-            task.uncancel()
+            one.task.uncancel()
             await self.end(scope, send, started=one.started)
         finally:
             self.leave(one)

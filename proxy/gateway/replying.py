@@ -34,6 +34,9 @@ def answer(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -
         cycle.transport.write(lines + body)
     else:
         cycle.transport.writelines((lines, body))
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
     return True
 
 
@@ -51,9 +54,6 @@ class Way:
         if cycle is None or not answer(cycle, status, head, body):
             return False
         cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
         return True
 
 

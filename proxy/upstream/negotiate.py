@@ -5,7 +5,7 @@ Modern first: ``server/discover`` is answered by 2026-07-28 servers and refused 
 started yet cannot refuse, so after a while ``initialize`` is sent as well and the first good answer wins.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,8 +42,6 @@ PROBE_PATIENCE: Final = 3.0
 """Seconds a pipe may stay silent on ``server/discover`` before ``initialize`` is tried beside it."""
 
 CLIENT_INFO: Final[Params] = {"name": "mcp-manifold", "version": __version__}
-
-SetVersion = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.gateway.direct import Direct, HttpProtocol, Taken
-from proxy.gateway.serving import HttpServer, bind, http_server
+from tests.support.raw_http import read_late, request, running, told
 
 HEAD = b"content-type: application/json\r\n"
 Serve = Callable[[Taken], Awaitable[bool]]
@@ -76,43 +75,6 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
 
-@asynccontextmanager
-async def running(app: App, *, plain: bool = False, keep_alive: float = 5.0) -> AsyncIterator[tuple[HttpServer, int]]:
-    server = http_server(app)
-    if plain:
-        server.config.http = HttpToolsProtocol
-    server.config.timeout_keep_alive = cast("int", keep_alive)
-    sock = bind("127.0.0.1", 0)
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: server.serve(sockets=[sock]))
-            try:
-                yield server, sock.getsockname()[1]
-            finally:
-                server.stop(now=True)
-
-
-def request(body: bytes, *lines: str, version: str = "1.1", method: str = "POST", path: str = "/hot") -> bytes:
-    head = [f"{method} {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *lines]
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-async def told(port: int, *pieces: bytes) -> bytes:
-    """All that a server says to some bytes, which come one after the other, until it closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    said = b""
-    for piece in pieces:
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(0)
-    try:
-        said += await reader.read()
-        return said
-    finally:
-        writer.close()
-        await writer.wait_closed()
-
-
 LAST = request(b"last", "Connection: close")
 CHUNKED = b"POST /hot HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"
 CASES = {
@@ -140,7 +102,7 @@ CASES = {
 async def test_what_goes_out_is_what_uvicorn_would_send(case: str, how: Serve) -> None:
     said = []
     for direct in (Door(how), None):
-        async with running(App(direct), plain=direct is None) as (_, port):
+        async with running(App(direct), HttpToolsProtocol if direct is None else None) as (_, port):
             said.append(await told(port, *CASES[case]))
     assert said[0] == said[1]
     assert said[0].startswith(b"HTTP/1.1 ")
@@ -219,16 +181,7 @@ async def test_a_client_that_leaves_is_noticed_behind_the_body() -> None:
 async def test_a_client_that_does_not_read_makes_the_answer_wait() -> None:
     app = App(door := Door())
     async with running(app) as (_, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(60):
-            writer.write(request(b"x" * 200_000))
-        with anyio.move_on_after(1):
-            await writer.drain()
-        seen = 0
-        while seen < 60 * 200_000:
-            seen += len(await reader.read(1 << 20))
-        writer.close()
-        await writer.wait_closed()
+        await read_late(port, b"x" * 200_000, 60)
     assert len(app.scopes) + len(door.bodies) == 60
 
 

@@ -1,9 +1,6 @@
 """Answers in one write: on the wire they are what uvicorn would have sent, and its connections stay in order."""
 
-import asyncio
 import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -11,7 +8,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from proxy.gateway.replying import way_of
-from proxy.gateway.serving import bind, http_server
+from tests.support.raw_http import read_late, request, running, told
 
 JSON = (b"content-type", b"application/json")
 
@@ -41,35 +38,6 @@ class App:
             await send({"type": "http.response.body", "body": body})
 
 
-@asynccontextmanager
-async def serving(app: App) -> AsyncIterator[int]:
-    server = http_server(app)
-    sock = bind("127.0.0.1", 0)
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: server.serve(sockets=[sock]))
-            try:
-                yield sock.getsockname()[1]
-            finally:
-                server.stop(now=True)
-
-
-def request(body: bytes, *lines: str, version: str = "1.1") -> bytes:
-    head = [f"POST /mcp HTTP/{version}", "host: x", f"content-length: {len(body)}", *lines]
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-async def told(port: int, data: bytes) -> bytes:
-    """All that a server says to some bytes until it closes the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(data)
-    try:
-        return await reader.read()
-    finally:
-        writer.close()
-        await writer.wait_closed()
-
-
 LAST = request(b"last", "connection: close")
 
 
@@ -89,7 +57,7 @@ LAST = request(b"last", "connection: close")
 async def test_what_goes_out_is_what_uvicorn_would_send(data: bytes) -> None:
     said = []
     for past in (True, False):
-        async with serving(App(past)) as port:
+        async with running(App(past)) as (_, port):
             said.append(await told(port, data))
     assert said[0] == said[1]
     assert said[0].startswith(b"HTTP/1.1 ")
@@ -97,24 +65,15 @@ async def test_what_goes_out_is_what_uvicorn_would_send(data: bytes) -> None:
 
 async def test_the_way_past_is_taken_where_the_server_has_it() -> None:
     app = App(past=True)
-    async with serving(app) as port:
+    async with running(app) as (_, port):
         await told(port, request(b"a") + LAST)
     assert app.took == [True, True]
 
 
 async def test_a_client_that_does_not_read_is_written_to_by_asgi_which_waits() -> None:
     app = App(past=True)
-    async with serving(app) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(12):
-            writer.write(request(b"x" * 1_000_000))
-        with anyio.move_on_after(1):
-            await writer.drain()
-        seen = 0
-        while seen < 12 * 1_000_000:
-            seen += len(await reader.read(1 << 20))
-        writer.close()
-        await writer.wait_closed()
+    async with running(app) as (_, port):
+        await read_late(port, b"x" * 1_000_000, 12)
     assert len(app.took) == 12
 
 
@@ -130,20 +89,15 @@ async def test_a_second_answer_is_not_sent() -> None:
         await app(scope, receive, send)
 
     app = App(past=True)
-    server = http_server(twice)
-    sock = bind("127.0.0.1", 0)
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: server.serve(sockets=[sock]))
-            said = await told(sock.getsockname()[1], LAST)
-            server.stop(now=True)
+    async with running(twice) as (_, port):
+        said = await told(port, LAST)
     assert said.endswith(b"one")
     assert b"two" not in said
 
 
 @pytest.mark.parametrize("past", [True, False])
 async def test_an_answer_leaves_nothing_to_the_collector(past: bool) -> None:
-    async with serving(App(past)) as port:
+    async with running(App(past)) as (_, port):
         stream = await anyio.connect_tcp("127.0.0.1", port)
         async with stream:
             for _ in range(3):
