@@ -105,6 +105,7 @@ class Runtime:
         await self.trust.load(self.config)
         self.holder.update(self._loaded, self.trust.policy(self.config, self._loaded))
         self._tasks.start_soon(self.trust.run)
+        self._tasks.start_soon(self._keeping.run)
         await self._stack.enter_async_context(self.registry)
         for name, upstream in upstreams.items():
             self.registry.add(name, upstream, start=False)
@@ -276,9 +277,8 @@ class Runtime:
         return self._loaded.get(name)
 
     def _keep(self, upstream: str, listing: Listing) -> None:
-        config = self.config.upstreams.get(upstream)
-        if config is not None and self._tasks is not None:
-            self._tasks.start_soon(self._keeping.save, upstream, config, listing)
+        if config := self.config.upstreams.get(upstream):
+            self._keeping.save(upstream, config, listing)
 
 
 @asynccontextmanager

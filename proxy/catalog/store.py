@@ -6,7 +6,7 @@ cannot be read or written is reported as a reason and otherwise as if it were no
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -92,11 +92,14 @@ class ListingStore:
         """The last-known listing of an upstream, if it was saved under the same identity."""
         path = self.path(upstream, identity)
         try:
-            return unpacked(read(path), upstream, identity)
+            found = unpacked(read(path), upstream, identity)
         except FileNotFoundError:
             return Loaded()
         except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             return Loaded(reason=f"{path.name} cannot be used: {_words(error)}")
+        with contextlib.suppress(OSError):
+            os.utime(path)  # it is in use; see ``prune``
+        return found
 
     def save(self, upstream: str, identity: str, listing: Listing, *, at: float) -> str:
         """Save a listing in place of an older one, which stays whole until the new one is.
@@ -119,13 +122,18 @@ class ListingStore:
             return f"{path.name} cannot be saved: {_words(error)}"
         return ""
 
-    def prune(self, keep: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-        """Remove the listings of all upstreams but some, given as (name, identity). Returns the names of the files."""
-        kept = {self.path(upstream, identity).name for upstream, identity in keep}
+    def prune(self, *, before: float) -> tuple[str, ...]:
+        """Remove what was neither loaded nor saved since a time. Returns the names of the files.
+
+        Several configurations may share the directory, so that a listing of another one is not known to be in use.
+
+        Args:
+            before: the time, in seconds since the epoch.
+        """
         removed: list[str] = []
         with contextlib.suppress(OSError):
             for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
-                if path.name not in kept:
+                if path.stat().st_mtime < before:
                     path.unlink(missing_ok=True)
                     removed.append(path.name)
         return tuple(removed)

@@ -163,13 +163,16 @@ def test_a_save_that_fails_leaves_the_old_listing_whole(store: ListingStore) -> 
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, "kept"}
 
 
-def test_pruning_removes_what_is_no_longer_configured_and_no_other_files(store: ListingStore) -> None:
-    kept, gone = saved(store, "up", "v1"), saved(store, "up", "v2")
-    other = kept.with_name("notes.txt")
+def test_pruning_removes_what_was_not_used_for_long_and_no_other_files(store: ListingStore) -> None:
+    used, gone = saved(store, "up", "v1"), saved(store, "up", "v2")
+    other = used.with_name("notes.txt")
     other.touch()
-    assert store.prune([("up", "v1"), ("down", "v1")]) == (gone.name,)
-    assert {entry.name for entry in kept.parent.iterdir()} == {kept.name, other.name}
+    for path in (used, gone, other):
+        os.utime(path, (1000.0, 1000.0))
+    assert store.load("up", "v1").listing == LISTING
+    assert store.prune(before=2000.0) == (gone.name,)
+    assert {entry.name for entry in used.parent.iterdir()} == {used.name, other.name}
 
 
 def test_pruning_a_store_that_was_never_used_does_nothing(store: ListingStore) -> None:
-    assert store.prune([]) == ()
+    assert store.prune(before=2000.0) == ()
