@@ -1,7 +1,8 @@
 """A load generator in one process: keep-alive connections, one request in flight on each, latencies in microseconds.
 
-``python load.py URL TOOL CONNECTIONS SECONDS [handshake|modern] [METHOD] [careless]`` prints one JSON document. An
-error ends it, unless it is careless.
+``python load.py URL TOOL CONNECTIONS SECONDS [handshake|modern] [METHOD] [careless] [halves]`` prints one JSON
+document. An error ends it, unless it is careless; then it makes a pause after each answer. With ``halves``, the head of
+a request and its body are written apart, as many HTTP clients do.
 """
 
 import asyncio
@@ -19,6 +20,9 @@ URL, TOOL, CONNECTIONS, SECONDS = sys.argv[1], sys.argv[2], int(sys.argv[3]), fl
 WIRE = sys.argv[5] if len(sys.argv) > 5 else "handshake"
 METHOD = sys.argv[6] if len(sys.argv) > 6 else "tools/call"
 CARELESS = "careless" in sys.argv[7:]
+HALVES = "halves" in sys.argv[7:]
+PAUSE = 0.05
+"""Seconds between two calls of a careless worker: refusals cost nothing, and would be asked for all the time."""
 PARTS = urlsplit(URL)
 MODERN = "2026-07-28"
 
@@ -43,7 +47,12 @@ class Client(asyncio.Protocol):
             f"POST {PARTS.path} HTTP/1.1\r\nhost: {PARTS.netloc}\r\ncontent-type: application/json\r\n"
             f"accept: application/json, text/event-stream\r\n{extra}content-length: {len(body)}\r\n\r\n"
         )
-        self.transport.write(head.encode() + body)
+        if HALVES:
+            self.transport.write(head.encode())
+            # In the next turn: what is written in one turn leaves in one piece.
+            asyncio.get_running_loop().call_soon(self.transport.write, body)
+        else:
+            self.transport.write(head.encode() + body)
         return self.answer
 
     def data_received(self, data: bytes) -> None:
@@ -110,6 +119,7 @@ async def worker(client: Client, extra: str, until: float, took: list[int]) -> N
         took.append(time.perf_counter_ns() - began)
         number += 1
         if CARELESS:
+            await asyncio.sleep(PAUSE)
             continue
         if status != 200 or b'"error"' in answer[:200] or b'"isError":true' in answer:
             raise SystemExit(f"{status} {answer[:500]!r}")

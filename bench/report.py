@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench.verdicts import middle, reading
+
 Row = dict[str, Any]
 
 BEGIN: Final = "<!-- figures: written by make bench -->"
@@ -22,20 +24,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def middle(rows: Sequence[Row], key: str) -> float | None:
-    """The median of a figure over the rounds."""
-    values = [row[key] for row in rows if row.get(key) is not None]
-    return statistics.median(values) if values else None
-
-
 def reasons(rows: Sequence[Row]) -> str:
     """Who was not measured, and why."""
     found = dict.fromkeys((row["target"], row.get("reason") or row["fault"]) for row in rows if _bad(row))
     return "\n".join(f"* {target}: {reason}" for target, reason in found)
 
 
-def loads(rows: Sequence[Row], *, by: Sequence[str]) -> str:
-    """Targets under load: one table for each value of ``by``; ratios to the bare relay, and else to the first."""
+def loads(rows: Sequence[Row], *, by: Sequence[str], unit: str = "call") -> str:
+    """Targets under load: one table for each value of ``by``; ratios to the bare relay, and else to the first.
+
+    A unit is what the figures are of: a call, or a message of a stream.
+    """
     parts = []
     good = [row for row in rows if not _bad(row)]
     for key in dict.fromkeys(tuple(row[name] for name in by) for row in good):
@@ -55,7 +54,9 @@ def loads(rows: Sequence[Row], *, by: Sequence[str]) -> str:
             mib = round((middle(found, "rss") or 0) / 2**20) or ""
             lines.append((name, round(rate), f"{rate / base:.3g}", *figures, "" if cpu is None else f"{cpu:.3f}", mib))
         said = ", ".join(f"{name} {value}" for name, value in zip(by, key, strict=True))
-        head = ("", "calls/s", f"of {yardstick}", "p50 ms", "added p50", "p95", "p99", "CPU ms a call", "RSS MiB")
+        missing = sum(row.get("missing", 0) for row in here)
+        said += f" ({missing} messages did not come)" if missing else ""
+        head = ("", f"{unit}s/s", f"of {yardstick}", "p50 ms", "added p50", "p95", "p99", f"CPU ms a {unit}", "RSS MiB")
         parts.append(f"**{said}**\n\n{table(head, lines)}")
     return "\n\n".join([*parts, reasons(rows)]).strip()
 
@@ -72,9 +73,13 @@ def started(rows: Sequence[Row]) -> str:
             shaken, listed = middle(found, "initialize"), middle(found, "list")
             tools = middle(found, "tools")
             seconds = ("-" if value is None else f"{value:.3f}" for value in (shaken, listed))
-            lines.append((name, *seconds, "-" if tools is None else round(tools), note))
+            lines.append((name, *seconds, "-" if tools is None else f"{tools:.0f} of {_offered(here)}", note))
         parts.append(f"**{shape}**\n\n{table(('', 'initialize s', 'first list s', 'tools in it', ''), lines)}")
     return "\n\n".join(parts)
+
+
+def _offered(rows: Sequence[Row]) -> int:
+    return next((int(row["offered"]) for row in rows if "offered" in row), 0)
 
 
 def beside(rows: Sequence[Row]) -> str:
@@ -92,15 +97,22 @@ def beside(rows: Sequence[Row]) -> str:
 def remembered(rows: Sequence[Row]) -> str:
     """Memory."""
     sessions = [row for row in rows if "bytes_a_session" in row]
-    head = ("", "idle sessions", "KiB a session", "CPU ms a second, all idle")
+    head = ("", "idle sessions", "KiB a session", "CPU ms a second, all idle", "before there were any")
     first = table(
         head,
-        [(r["target"], r["sessions"], round(r["bytes_a_session"] / 1024, 1), r["cpu_ms_a_second"]) for r in sessions],
+        [
+            (r["target"], r["sessions"], round(r["bytes_a_session"] / 1024, 1), r["cpu_ms_a_second"], quiet)
+            for r in sessions
+            for quiet in [r.get("cpu_ms_a_second_before", "")]
+        ],
     )
-    held = [row for row in rows if "upstreams" in row]
-    second = table(
-        ("", "upstreams", "RSS MiB"), [(r["target"], r["upstreams"], round(r["rss"] / 2**20, 1)) for r in held]
-    )
+    held = {(r["target"], r["kind"], r["upstreams"]): r["rss"] for r in rows if "kind" in r}
+    lines = []
+    for target, kind in dict.fromkeys((target, kind) for target, kind, _ in held):
+        few, many = held.get((target, kind, 1)), held.get((target, kind, 10))
+        if few and many:
+            lines.append((target, kind, _mib(few), _mib(many), round((many - few) / 9 / 1024)))
+    second = table(("", "upstreams", "MiB with 1", "MiB with 10", "KiB an upstream"), lines)
     return "\n\n".join([first, second, reasons(rows)]).strip()
 
 
@@ -115,27 +127,36 @@ def layered(rows: Sequence[Row]) -> str:
 
 SECTIONS: Final[dict[str, tuple[str, Callable[[Sequence[Row]], str]]]] = {
     "calls-http": ("Calls, one HTTP upstream", lambda rows: loads(rows, by=("wire", "connections"))),
+    "calls-halves": (
+        "Requests in one piece and in two",
+        lambda rows: loads(rows, by=("connections", "sent")),
+    ),
     "calls-stdio": ("Calls, one stdio upstream", lambda rows: loads(rows, by=("connections",))),
     "calls-10-upstreams": ("Calls, ten upstreams with 20 tools each", lambda rows: loads(rows, by=("connections",))),
     "lists-200": ("`tools/list`, 200 tools of one upstream", lambda rows: loads(rows, by=("connections",))),
     "lists-10x20": ("`tools/list`, 200 tools of ten upstreams", lambda rows: loads(rows, by=("connections",))),
     "results": ("Calls with large results", lambda rows: loads(rows, by=("bytes",))),
+    "streams": (
+        "Long streams: progress messages before a result",
+        lambda rows: loads(rows, by=("pace", "connections"), unit="message"),
+    ),
     "start": ("Start-up over stdio", started),
     "neighbours": ("Beside a slow neighbour", beside),
-    "dying": ("Beside neighbours that die all the time", beside),
+    "dying": ("Beside a neighbour that dies of every call", beside),
     "memory": ("Memory", remembered),
     "layers": ("The layers of the tower, each alone", layered),
 }
 
 
 def chapter(results: dict[str, Any], plots: Path | None = None) -> str:
-    """All sections, from measure -> {about, rows}."""
-    parts = []
+    """All sections, from measure -> {about, rows}: first what the figures mean, and then they themselves."""
+    parts = [reading(results)]
     for name, (title, shape) in SECTIONS.items():
         if name not in results:
             continue
         about, rows = results[name]["about"], results[name]["rows"]
-        said = f"{about['when']}, {about['machine']}, Python {about['python']}; {about['size']}"
+        kind = "a quick run" if about.get("quick", True) else "a full run"
+        said = f"{kind}, {about['when']}, {about['machine']}, Python {about['python']}; {about['size']}"
         picture = ""
         if plots is not None and (drawn := _plot(name, title, rows)):
             (plots / f"{name}.svg").write_text(drawn)
@@ -156,9 +177,18 @@ def into(page: Path, text: str) -> None:
 
 def _plot(name: str, title: str, rows: Sequence[Row]) -> str:
     good = [row for row in rows if not _bad(row)]
-    if name.startswith(("calls", "lists")):
+    if name == "calls-halves":
+        key, unit = "per_second", "calls a second (logarithmic)"
+        groups = [(f"{r['connections']}, {r['sent']}", r) for r in good]
+    elif name.startswith(("calls", "lists")):
         key, unit = "per_second", "calls a second (logarithmic)"
         groups = [(f"{r.get('wire', '')} {r['connections']}".strip(), r) for r in good]
+    elif name == "results":
+        key, unit = "per_second", "calls a second (logarithmic)"
+        groups = [(f"{r['bytes']} bytes", r) for r in good]
+    elif name == "streams":
+        key, unit = "per_second", "messages a second (logarithmic)"
+        groups = [(f"{r['connections']}, {'paced' if '500' in r['pace'] else 'as fast as it goes'}", r) for r in good]
     elif name == "start":
         key, unit = "list", "seconds to the first list (logarithmic)"
         groups = [(r["shape"].split(" upstream")[0] + " upstreams", r) for r in good]
@@ -205,6 +235,10 @@ def _bad(row: Row) -> bool:
 
 def _p50(rows: Sequence[Row]) -> float:
     return middle(rows, "p50") or 0.0
+
+
+def _mib(size: float) -> float:
+    return round(size / 2**20, 1)
 
 
 def _ms(microseconds: float | None) -> str:

@@ -11,11 +11,13 @@ import os
 import platform
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
 from bench import report
-from bench.measures import FULL, MEASURES, QUICK, QUICK_ONES
+from bench.driving import FULL, QUICK
+from bench.measures import MEASURES, QUICK_ONES
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = Path(__file__).parent / "results"
@@ -32,23 +34,36 @@ def main() -> int:
     chosen = parser.parse_args()
     size = QUICK if chosen.quick else FULL
     results: dict[str, Any] = {}
+    failed: list[str] = []
+    run = time.strftime("%Y-%m-%d %H:%M")
     for name in chosen.measures or (QUICK_ONES if chosen.quick else MEASURES):
         began = time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
-        rows = MEASURES[name](size)
-        results[name] = {"about": _about(str(size)), "rows": rows}
-        print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+        try:
+            rows = MEASURES[name](size)
+        except Exception:  # noqa: BLE001 - one that fails must not take the others with it
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        took = round(time.monotonic() - began)
+        results[name] = {"about": _about(str(size), run, quick=chosen.quick, took=took), "rows": rows}
+        print(f"{took} s", file=sys.stderr)
         if chosen.keep:
             RESULTS.mkdir(exist_ok=True)
             report.dump(RESULTS / f"{name}.json", results[name]["about"], rows)
     print(report.chapter(results))
     if chosen.keep:
         report.into(PAGE, report.chapter(_kept(), RESULTS))
-    return 0
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _about(size: str) -> dict[str, Any]:
+def _about(size: str, run: str, *, quick: bool, took: int) -> dict[str, Any]:
     return {
+        "run": run,
+        "quick": quick,
+        "seconds": took,
         "when": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "load": round(os.getloadavg()[0], 2),

@@ -40,6 +40,8 @@ class Upstreams:
     """How many more that end at their start."""
     hanging: int = 0
     """How many more that never say anything."""
+    mortal: int = 0
+    """How many more that end whenever they are called."""
 
 
 class Unsuitable(Exception):
@@ -72,6 +74,11 @@ class Bench:
             found[f"hanging{number}"] = {
                 "command": sys.executable,
                 "args": ["-S", "-c", "import time; time.sleep(600)"],
+            }
+        for number in range(self.upstreams.mortal):
+            found[f"mortal{number}"] = {
+                "command": sys.executable,
+                "args": ["-S", str(PEERS / "echo_stdio.py"), "1", "16", "mortal"],
             }
         return found
 
@@ -194,11 +201,16 @@ class Served:
         return [process, *process.children(recursive=True)]
 
     def cpu(self) -> float:
-        """CPU seconds of its processes so far."""
+        """CPU seconds of its processes so far. Raises psutil.Error if it has ended."""
         return sum(sum(one.cpu_times()[:2]) for one in self.family())
 
+    def cpu_exactly(self) -> float:
+        """The same to the nanosecond where the system tells (Linux); ``cpu`` counts ticks of 10 ms."""
+        tasks = [task for one in self.family() for task in Path(f"/proc/{one.pid}/task").glob("*/schedstat")]
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9 if tasks else self.cpu()
+
     def rss(self) -> int:
-        """Bytes of memory of its processes."""
+        """Bytes of memory of its processes. Raises psutil.Error if it has ended."""
         return sum(one.memory_info().rss for one in self.family())
 
 

@@ -29,13 +29,17 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             break
     headers = {k.decode(): v.decode() for k, v in scope["headers"] if k in FORWARDED}
     async with session.request(scope["method"], TARGET, data=body, headers=headers) as response:
-        answer = await response.read()
+        streams = response.content_type == "text/event-stream"
+        answer = b"" if streams else await response.read()
         back = [
             (k.lower().encode(), v.encode())
             for k, v in response.headers.items()
             if k.lower() in ("content-type", "mcp-session-id", "content-length")
         ]
         await send({"type": "http.response.start", "status": response.status, "headers": back})
+        if streams:
+            async for chunk in response.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": answer})
 
 

@@ -1,6 +1,7 @@
 """An MCP server on standard input and output that does nothing as fast as Python can: canned answers.
 
-``python echo_stdio.py [TOOLS] [RESULT_BYTES]``. Handshake era; it refuses ``server/discover`` as older servers do.
+``python echo_stdio.py [TOOLS] [RESULT_BYTES] [mortal]``. Handshake era; it refuses ``server/discover`` as older servers
+do. A mortal one ends whenever it is called.
 """
 
 import json
@@ -9,6 +10,7 @@ import sys
 
 TOOLS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
 SIZE = int(sys.argv[2]) if len(sys.argv) > 2 else 16
+MORTAL = "mortal" in sys.argv[3:]
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "count": {"type": "integer"}}}
 NAMES = ["echo", *(f"tool_{number}" for number in range(1, TOOLS))]
 RESULTS = {
@@ -30,6 +32,8 @@ while chunk := os.read(0, 1 << 18):
     out = []
     for line in lines:
         message = json.loads(line)
+        if MORTAL and message.get("method") == "tools/call":
+            raise SystemExit(1)
         if "id" in message and "method" in message:
             known = CANNED.get(message["method"])
             body = f'"result":{known}' if known else '"error":{"code":-32601,"message":"no such method"}'

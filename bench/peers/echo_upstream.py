@@ -1,12 +1,15 @@
 """An MCP server that does nothing as fast as Python can: asyncio.Protocol and httptools, canned answers.
 
 Speaks both eras over streamable HTTP with JSON answers, and a call takes DELAY seconds:
-``python echo_upstream.py PORT [TOOLS] [RESULT_BYTES] [DELAY]``.
+``python echo_upstream.py PORT [TOOLS] [RESULT_BYTES] [DELAY]``. A call whose arguments have ``messages`` is answered
+with a stream: so many progress notifications, ``gap`` seconds apart, and then the result. Each says when it was sent,
+by the monotonic clock of the machine in nanoseconds.
 """
 
 import asyncio
 import json
 import sys
+import time
 from typing import Any
 
 import httptools
@@ -26,7 +29,37 @@ class Head(msgspec.Struct):
     id: int | str | None = None
 
 
+class Arguments(msgspec.Struct):
+    """How a call is to be answered."""
+
+    messages: int = 0
+    gap: float = 0.0
+
+
+class Meta(msgspec.Struct, rename="camel"):
+    """Whom progress is for."""
+
+    progress_token: int | str | None = None
+
+
+class Params(msgspec.Struct):
+    """What a call says."""
+
+    arguments: Arguments = msgspec.field(default_factory=Arguments)
+    meta: Meta = msgspec.field(default_factory=Meta, name="_meta")
+
+
+class Streamed(msgspec.Struct):
+    """A call that is answered with a stream."""
+
+    params: Params
+
+
 DECODE = msgspec.json.Decoder(Head).decode
+DECODE_STREAMED = msgspec.json.Decoder(Streamed).decode
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+TOGETHER = 20
+"""Messages that are sent in one turn of the loop when there is no gap between them."""
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "count": {"type": "integer"}}}
 LIST = json.dumps(
     {
@@ -53,6 +86,9 @@ MODERN = {
 }
 
 
+STREAMS: set["asyncio.Task[None]"] = set()
+
+
 class Server(asyncio.Protocol):
     """One connection."""
 
@@ -60,6 +96,17 @@ class Server(asyncio.Protocol):
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.body = bytearray()
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self.writable.set()
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
@@ -87,11 +134,37 @@ class Server(asyncio.Protocol):
         if result is None:
             error = f'{{"jsonrpc":"2.0","id":{json.dumps(head.id)},"error":{{"code":-32601,"message":"no"}}}}'.encode()
             self._write(b"404 Not Found", error)
+        elif head.method == "tools/call" and b'"messages"' in self.body:
+            params = DECODE_STREAMED(bytes(self.body)).params
+            answer = f'{{"jsonrpc":"2.0","id":{json.dumps(head.id)},"result":{result}}}'.encode()
+            task = asyncio.get_running_loop().create_task(self._stream(params, answer))
+            STREAMS.add(task)
+            task.add_done_callback(STREAMS.discard)
         elif DELAY and head.method == "tools/call":
             answer = f'{{"jsonrpc":"2.0","id":{json.dumps(head.id)},"result":{result}}}'.encode()
             asyncio.get_running_loop().call_later(DELAY, self._write, b"200 OK", answer)
         else:
             self._write(b"200 OK", f'{{"jsonrpc":"2.0","id":{json.dumps(head.id)},"result":{result}}}'.encode())
+
+    async def _stream(self, params: Params, answer: bytes) -> None:
+        token, messages, gap = json.dumps(params.meta.progress_token), params.arguments.messages, params.arguments.gap
+        self.transport.write(STREAM)
+        for number in range(messages):
+            if self.transport.is_closing():
+                return
+            said = f'"progress":{number},"message":"{time.monotonic_ns()}"'
+            self._event(
+                f'{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},{said}}}}}'.encode()
+            )
+            if gap or number % TOGETHER == TOGETHER - 1:
+                await asyncio.sleep(gap)
+            await self.writable.wait()
+        self._event(answer)
+        self.transport.write(b"0\r\n\r\n")
+
+    def _event(self, message: bytes) -> None:
+        data = b"event: message\ndata: " + message + b"\n\n"
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _write(self, status: bytes, body: bytes) -> None:
         length = str(len(body)).encode()
