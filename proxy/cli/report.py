@@ -1,6 +1,7 @@
 """What the command shows to people: the banner of ``serve``, the report of ``check``."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from proxy.upstream.kinds import AnyUpstream
 
 _TOKEN = "Bearer <token>"  # noqa: S105 - the place for one
 _FAILED = "failed"
+_COMMAND = "mcp-manifold"
 _MARKS = {UpstreamState.READY: "●", UpstreamState.CONNECTING: "○", UpstreamState.IDLE: "○"}
 
 
@@ -74,17 +76,23 @@ def offered(listing: Listing) -> str:
     return f"{', '.join(shown) or 'nothing'} ({listing.version})"
 
 
+def started(*arguments: str) -> list[str]:
+    """How another program starts Manifold: by the whole path, for what a desktop starts has a ``PATH`` of its own."""
+    command = shutil.which(_COMMAND)
+    return [*([sys.executable, "-m", "proxy"] if command is None else [str(Path(command).absolute())]), *arguments]
+
+
 def snippets(url: str, files: tuple[Path, ...], agent: str | None, *, asks: bool = False) -> dict[str, str]:
     """Client -> what to paste into its configuration; with a place for the token if the doors ask for one."""
     name = "manifold"
-    args = ["-m", "proxy", "serve", "--stdio"]
+    program, *args = started("serve", "--stdio")
     for file in files:
         args += ["--config", str(file.resolve())]
     if agent is not None:
         args += ["--agent", agent]
     headers = {"headers": {"Authorization": _TOKEN}} if asks else {}
     option = f' --header "Authorization: {_TOKEN}"' if asks else ""
-    desktop = {"mcpServers": {name: {"command": sys.executable, "args": args}}}
+    desktop = {"mcpServers": {name: {"command": program, "args": args}}}
     return {
         "Claude Desktop (claude_desktop_config.json)": json.dumps(desktop),
         "Cursor (.cursor/mcp.json)": json.dumps({"mcpServers": {name: {"url": url, **headers}}}),

@@ -1,13 +1,15 @@
 """The access log: one structured event for a call, at its end. Which calls get one is a matter of taste."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import structlog
 
 from proxy.errors import ManifoldError, UpstreamError
-from proxy.model import Call
+from proxy.model import Call, Caller
 from proxy.service.observe import Observation, Outcome
+from proxy.telemetry.ration import Rations
 
 log = structlog.get_logger(__name__)
 
@@ -16,18 +18,22 @@ Mode = Literal["off", "errors", "sampled", "all"]
 SAMPLE: Final = 100
 """One of so many calls that went well gets an event, where they are sampled."""
 
+GUESSES: Final = 20
+"""Requests of one caller that lead nowhere and are told of at once; after that one in a second is."""
+
 _WELL: Final = (Outcome.OK, Outcome.CANCELLED)
 
 
 class AccessLog:
     """Logs ``call.done``, and ``call.refused`` for requests that lead nowhere."""
 
-    def __init__(self, mode: Mode = "errors") -> None:
+    def __init__(self, mode: Mode = "errors", clock: Callable[[], float] = time.monotonic) -> None:
         self._every = 0
         self._count = 0
         self._told = 0
         """The last error that was told of, by its identity: it is on its way outwards when ``failed`` asks."""
         self._mode: Mode = mode
+        self._guesses = Rations(rate=1.0, burst=GUESSES, clock=clock)
         self.configure(mode)
 
     def configure(self, mode: Mode) -> None:
@@ -55,10 +61,14 @@ class AccessLog:
         if self._mode != "off" and id(error) != self._told:
             log.warning("call.done", outcome=Outcome.FAILED.value, **_who(call), **_why(error))
 
-    def refused(self, method: str, target: str, agent: str | None, error: ManifoldError) -> None:
-        """A request leads nowhere that its sender may see."""
-        if self._mode != "off":
-            log.info("call.refused", method=method, target=target[:200], agent=agent, error=error.code)
+    def refused(self, method: str, target: str, caller: Caller, error: ManifoldError) -> None:
+        """A request leads nowhere that its sender may see. Who guesses on and on is not told of each time."""
+        if self._mode == "off":
+            return
+        before = self._guesses.take((caller.agent, caller.principal.id))
+        if before is not None:
+            more = {"suppressed": before} if before else {}
+            log.info("call.refused", method=method, target=target[:200], agent=caller.agent, error=error.code, **more)
 
 
 def _who(call: Call) -> dict[str, Any]:

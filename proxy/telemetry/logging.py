@@ -17,6 +17,7 @@ from typing import Any, Final, TextIO, cast
 import structlog
 
 from proxy.masking import MASK, masked
+from proxy.telemetry.ration import Rationed
 
 SECRET_WORDS: Final = ("authorization", "token", "secret", "password", "api_key", "apikey", "cookie", "credential")
 
@@ -38,6 +39,11 @@ _QUIET: Final = (
     "aiohttp",
     "watchfiles",
 )
+
+
+_ANYBODYS: Final = "uvicorn.error"
+"""Warns of each request that is no HTTP, which anybody may send by the thousand."""
+_SELDOM: Final = Rationed(rate=0.2, burst=5)
 
 
 class _Sink:
@@ -150,6 +156,7 @@ def configure(*, level: str = "info", style: str = "auto", stream: TextIO | None
         # FastMCP writes in a format of its own, past everybody else's handlers, from its import on.
         logger.handlers.clear()
         logger.propagate = True
+    logging.getLogger(_ANYBODYS).addFilter(_SELDOM)
 
 
 def embed() -> None:

@@ -1,13 +1,13 @@
 """What a child writes for people: into our log, line by line, bounded in length and rate."""
 
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 
+from proxy.telemetry.ration import Ration
 from proxy.wire.lines import Lines, Oversized
 
 MAX_LINE: Final = 4096
@@ -21,31 +21,6 @@ _CONTROLS: Final = re.compile(
 )
 
 log = structlog.get_logger(__name__)
-
-
-class Ration:
-    """A token bucket: ``burst`` at once, ``rate`` a second in the long run."""
-
-    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._left = burst
-        self._at = clock()
-        self.refused = 0
-        """How many were refused since the last one that was let through."""
-
-    def take(self) -> int | None:
-        """Let one through: how many were refused before it; None when this one is refused."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            self.refused += 1
-            return None
-        self._left -= 1
-        refused, self.refused = self.refused, 0
-        return refused
 
 
 def redactor(secrets: Iterable[str]) -> Callable[[str], str]:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from proxy.upstream.tap import Ration, Tap, redactor
+from proxy.telemetry.ration import Ration
+from proxy.upstream.tap import Tap, redactor
 
 
 @given(st.lists(st.floats(0, 10), max_size=50))

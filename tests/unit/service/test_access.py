@@ -8,7 +8,7 @@ import structlog.testing
 
 from proxy.errors import Lost, Rejected, UnknownTarget
 from proxy.model import Caller, Principal, Reply
-from proxy.service.access import SAMPLE, AccessLog, Mode
+from proxy.service.access import GUESSES, SAMPLE, AccessLog, Mode
 from proxy.service.observe import Observation, Outcome
 from tests.support.services import make_call
 
@@ -95,6 +95,26 @@ def test_a_request_that_leads_nowhere_is_told_unless_it_is_off(change: Callable[
     access = AccessLog()
     change(access)
     with structlog.testing.capture_logs() as logs:
-        access.refused("tools/call", "nope", "coder", UnknownTarget("no such tool"))
+        access.refused("tools/call", "nope", Caller(agent="coder"), UnknownTarget("no such tool"))
     assert len(logs) == told
     assert all(one["event"] == "call.refused" and one["error"] == "unknown-target" for one in logs)
+
+
+def test_who_guesses_without_end_does_not_fill_the_log_and_hides_nobody() -> None:
+    now = 0.0
+    access = AccessLog(clock=lambda: now)
+    guesser, other = Caller(principal=Principal("token:1")), Caller(principal=Principal("token:2"))
+
+    def guess(caller: Caller) -> None:
+        access.refused("tools/call", "nope", caller, UnknownTarget("no such tool"))
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(GUESSES + 100):
+            guess(guesser)
+        assert len(logs) == GUESSES
+        guess(other)
+        assert len(logs) == GUESSES + 1
+        now = 1.0
+        guess(guesser)
+    assert logs[-1]["suppressed"] == 100
+    assert "suppressed" not in logs[0]

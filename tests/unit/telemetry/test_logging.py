@@ -157,3 +157,16 @@ def test_a_program_with_logs_of_its_own_gets_no_secret_either(caplog: pytest.Log
         structlog.get_logger("proxy.x").warning("said", text="planted-embed-secret-1")
     assert "planted" not in caplog.text
     assert "•••" in caplog.text
+
+
+def test_what_anybody_can_cause_at_will_does_not_fill_the_log() -> None:
+    logging.configure(style="json", stream=(stream := io.StringIO()))
+    for _ in range(200):
+        stdlib.getLogger("uvicorn.error").warning("Nonsense came in.")
+    stdlib.getLogger("uvicorn.error").warning("Something else.")
+    for _ in range(20):
+        stdlib.getLogger("uvicorn.error").error("It is broken.")
+    events = [event["event"] for event in logged(stream)]
+    assert 1 <= events.count("Nonsense came in.") <= 10
+    assert events.count("Something else.") == 1
+    assert events.count("It is broken.") == 20
