@@ -21,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["serve"] and "--stdio" in arguments:
         from proxy.front import early  # noqa: PLC0415 - the standard library only
 
-        early.begin(arguments[1:], os.environ)
+        unknown = early.begin(arguments[1:], os.environ)
+        if unknown is not None:
+            from proxy.cli.first import introduce  # noqa: PLC0415 - the configuration, and not yet FastMCP
+
+            introduce(unknown)
     from proxy.cli.main import main as command  # noqa: PLC0415 - everything else
 
     return command(arguments)

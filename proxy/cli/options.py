@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from proxy.agents.selection import parts
+from proxy.cli.reading import read
 from proxy.config.discover import candidates, discover
 from proxy.config.exposure import exposed_state, make_private
-from proxy.config.load import Loaded, load
+from proxy.config.load import Loaded
 from proxy.config.model import Config
 from proxy.errors import ConfigError, Problem, UnknownServer
 from proxy.keeping import users_state
@@ -35,7 +36,7 @@ def load_config(files: list[Path] | None, *, agent: str | None = None) -> Loaded
     if not paths:
         places = ", ".join(str(place) for place in candidates(os.environ, Path.cwd())[:4])
         raise ConfigError([Problem("", "no configuration found", f"name one with --config; looked for {places}, …")])
-    loaded = load(*paths)
+    loaded = read(tuple(paths))
     state = state_dir(loaded.config)
     if loaded.config.server.state_dir is None:
         make_private(state)

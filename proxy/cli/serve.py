@@ -1,11 +1,9 @@
 """``mcp-manifold serve``: open a door."""
 
 import gc
-import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +15,14 @@ from cyclopts import Parameter
 from pydantic_core import PydanticCustomError
 
 from proxy.agents.selection import parts
-from proxy.app import Serving, serve_http, serve_stdio
+from proxy.app_stdio import serve_stdio
 from proxy.cli.options import AgentName, ConfigFiles, load_config, state_dir
-from proxy.cli.report import banner
 from proxy.config.load import Loaded, load
 from proxy.config.model import Config
 from proxy.config.units import DURATION_HINT, seconds
 from proxy.errors import ConfigError, Problem
 from proxy.front.early import opening
-from proxy.front.place import Place
-from proxy.gateway.exposure import check_exposure
+from proxy.front.resting import resting
 from proxy.reload import Source
 from proxy.telemetry import logging
 
@@ -62,15 +58,19 @@ def serve(  # noqa: PLR0913 - each is an option of the command line
     chosen = listening(loaded.config)
     logging.configure(level=chosen.log.level, style=chosen.log.format)
     state = state_dir(chosen)
-    again = partial(_load_again, loaded.files, agent, listening if stdio else partial(_exposed, listening, state))
-    source = Source.of(loaded, again, watch=watch)
+    again = partial(_load_again, loaded.files, agent)
     if stdio:
+        source = Source.of(loaded, partial(again, listening), watch=watch)
         start = opening(loaded, agent, os.environ)
         run = partial(serve_stdio, chosen, state=state, agent=agent, source=source, opening=start)
     else:
-        opened = partial(_opened, files=loaded.files, agent=agent, ready_fd=ready_fd)
+        with resting():
+            from proxy.cli import http as door  # noqa: PLC0415 - FastMCP, which the other door imports later
+
+        source = Source.of(loaded, partial(again, partial(door.exposed, listening, state)), watch=watch)
+        opened = partial(door.opened, files=loaded.files, agent=agent, ready_fd=ready_fd)
         idle = None if idle_exit is None else _seconds(idle_exit)
-        run = partial(serve_http, chosen, state=state, agent=agent, opened=opened, source=source, idle_exit=idle)
+        run = partial(door.serve_http, chosen, state=state, agent=agent, opened=opened, source=source, idle_exit=idle)
     gc.set_threshold(*THRESHOLDS)
     anyio.run(run, backend_options={"use_uvloop": sys.platform != "win32"})
     return 0
@@ -90,17 +90,6 @@ def _load_again(files: tuple[Path, ...], agent: str | None, chosen: Callable[[Co
     return replace(loaded, config=chosen(loaded.config))
 
 
-def _exposed(chosen: Callable[[Config], Config], state: Path, config: Config) -> Config:
-    """The same, unless it would open what was closed.
-
-    Raises:
-        ConfigError: it would.
-    """
-    found = chosen(config)
-    check_exposure(found, state)
-    return found
-
-
 def _listening(config: Config, **given: str | int | bool | None) -> Config:
     changes = {key: value for key, value in given.items() if value is not None}
     return config.model_copy(update={"server": config.server.model_copy(update=changes)}) if changes else config
@@ -111,23 +100,3 @@ def _seconds(text: str) -> float:
         return seconds(text)
     except PydanticCustomError as error:
         raise ConfigError([Problem("--idle-exit", f"{text!r} {error.message()}", DURATION_HINT)]) from error
-
-
-async def _opened(serving: Serving, *, files: tuple[Path, ...], agent: str | None, ready_fd: int | None) -> None:
-    with ExitStack() as stack:
-        if agent is None:  # fronts look for the store
-            _announce(stack, Place.of(files, os.environ), serving.url)
-        if ready_fd is not None:
-            os.write(ready_fd, json.dumps({"url": serving.url}).encode() + b"\n")
-            os.close(ready_fd)
-        await serving.runtime.ready(None)
-        print(banner(serving, files, agent), file=sys.stderr, flush=True)
-        await anyio.sleep_forever()
-
-
-def _announce(stack: ExitStack, place: Place, url: str) -> None:
-    """Let fronts find us for as long as the door is open."""
-    try:
-        stack.enter_context(place.announced(url))
-    except OSError as error:
-        log.warning("front.not_announced", path=str(place.note), reason=error.strerror or str(error))

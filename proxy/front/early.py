@@ -2,7 +2,8 @@
 
 It reads standard input in a thread. Every byte is kept for the real door, which gets all of them when it opens, so it
 finds the conversation as if it had heard it itself; what it answers to a request that was answered here goes nowhere.
-A request that memory does not know is left to the door.
+A request that memory does not know is left to the door. Where nothing is remembered at all, introductions wait until
+the configuration is read and somebody can tell what they must say (``Early.teach``).
 """
 
 import json
@@ -10,7 +11,7 @@ import os
 import select
 import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,6 +23,11 @@ from proxy.front.session import modern_version
 CHUNK: Final = 64 * 1024
 MOST: Final = 4 * 1024 * 1024
 """Bytes that are read ahead; the rest waits in the pipe for the door."""
+INTRODUCTIONS: Final = ("initialize", "server/discover")
+META_PREFIX: Final = "io.modelcontextprotocol/"
+
+Introduce = Callable[[str, str], Mapping[str, Any] | None]
+"""The result of an introduction, by method and the revision that was asked for; None leaves it to the door."""
 
 
 @dataclass
@@ -45,29 +51,57 @@ class Early:
 
     def __init__(self, memory: Memory, source: int = 0, sink: int = 1) -> None:
         self._memory = memory
+        self.instance = ""
+        """As which Manifold it introduces us; empty if it does not, or by memory."""
+        self.hello: Mapping[str, Any] | None = None
+        """The params of the ``initialize`` that was answered."""
+        self._introduce: Introduce | None = None
+        self._unknown: list[Mapping[str, Any]] = []
         self._source, self._sink = source, sink
+        self._claims = False
         self._given = Given()
         self._done = 0
         self._known: Mapping[str, Any] | None = None
         self._wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
+    def claim(self) -> None:
+        """Keep standard output for the wire until the end: what an import prints goes to standard error."""
+        self._sink, self._claims = os.dup(1), True
+        os.dup2(2, 1)
+
     def begin(self) -> None:
         """Start to answer."""
         self._thread.start()
+
+    def teach(self, introduce: Introduce, instance: str) -> None:
+        """Answer introductions that memory does not know, those which wait already among them.
+
+        Args:
+            introduce: tells what they say.
+            instance: which Manifold they are of.
+        """
+        self._introduce, self.instance = introduce, instance
+        os.write(self._waker, b"!")
 
     def end(self) -> Given:
         """Stop, and give over."""
         os.close(self._waker)
         self._thread.join()
         os.close(self._wake)
+        if self._claims:
+            os.dup2(self._sink, 1)
+            os.close(self._sink)
         return self._given
 
     def _run(self) -> None:
         while len(self._given.data) < MOST:
             ready, _, _ = select.select([self._source, self._wake], [], [])
             if self._wake in ready:
-                return
+                if not os.read(self._wake, 1):
+                    return
+                self._catch_up()
+                continue
             chunk = os.read(self._source, CHUNK)
             if not chunk:
                 return  # the door finds the end itself
@@ -91,12 +125,42 @@ class Early:
         version = modern_version(message) or (params.get("protocolVersion") if method == "initialize" else None)
         if version is not None:
             self._known = self._memory.answers.get(str(version))
-        if self._known is None or method not in self._known:
+        if self._known is not None and method in self._known:
+            self._say(message, self._known[method])
+        elif method in INTRODUCTIONS and isinstance(version, str) and _is_sound(method, params):
+            self._unknown.append(message)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Answer the introductions that wait, if somebody knows them by now."""
+        if self._introduce is None:
             return
-        result = self._known[method]
+        for message in self._unknown:
+            version = modern_version(message) or message["params"]["protocolVersion"]
+            if (result := self._introduce(message["method"], version)) is not None:
+                self._say(message, result)
+        self._unknown.clear()
+
+    def _say(self, message: Mapping[str, Any], result: Any) -> None:
+        method = message["method"]
+        if method == "initialize":
+            self.hello = message["params"]
         frame = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}, ensure_ascii=False)
         self._given.answered[message["id"]] = (method, result)
         _write(self._sink, frame.encode() + b"\n")
+
+
+def _is_sound(method: str, params: Mapping[str, Any]) -> bool:
+    """Whether nobody can find fault with an introduction; the door says what is wrong with any other."""
+    if method == "initialize":
+        client, capabilities = params.get("clientInfo"), params.get("capabilities")
+    else:
+        meta = params["_meta"]
+        client, capabilities = (meta.get(META_PREFIX + name) for name in ("clientInfo", "clientCapabilities"))
+    if not isinstance(client, dict) or not isinstance(capabilities, dict):
+        return False
+    named = all(isinstance(client.get(name), str) for name in ("name", "version"))
+    return named and all(isinstance(one, dict) for one in capabilities.values())
 
 
 def _write(descriptor: int, frame: bytes) -> None:
@@ -142,6 +206,18 @@ class Opening:
         self.memory = Memory.of(served.files, agent, env)
         self._early = early
 
+    @property
+    def instance(self) -> str:
+        """As which Manifold the early front has introduced us; empty if it has not. Before ``take``."""
+        return "" if self._early is None else self._early.instance
+
+    @property
+    def declared(self) -> Mapping[str, Any] | None:
+        """What the client can do, if it has introduced itself by a handshake that was answered. Before ``take``."""
+        hello = None if self._early is None else self._early.hello
+        found = None if hello is None else hello.get("capabilities")
+        return found if isinstance(found, dict) else None
+
     def take(self) -> Given:
         """Stop the early front; once."""
         early, self._early = self._early, None
@@ -160,17 +236,27 @@ class Opening:
 _begun: list[Early] = []
 
 
-def begin(arguments: Sequence[str], env: Mapping[str, str]) -> None:
-    """Begin for a command line of ``serve``, if there is something to answer from."""
+@dataclass(frozen=True)
+class Unknown:
+    """A start of which nothing is remembered."""
+
+    early: Early
+    files: tuple[Path, ...]
+    agent: str | None
+
+
+def begin(arguments: Sequence[str], env: Mapping[str, str]) -> Unknown | None:
+    """Begin for a command line of ``serve --stdio``. Returns what has to be taught if memory knows nothing."""
     chosen = _chosen(arguments)
     if chosen is None or not (_pollable(0) and _pollable(1)):
-        return
-    files, agent = chosen
-    memory = Memory.of(files or discover(env, Path.cwd()), agent, env)
-    if memory.answers:
-        early = Early(memory)
-        early.begin()
-        _begun.append(early)
+        return None
+    files, agent = tuple(chosen[0] or discover(env, Path.cwd())), chosen[1]
+    memory = Memory.of(files, agent, env)
+    early = Early(memory)
+    early.claim()
+    early.begin()
+    _begun.append(early)
+    return None if memory.answers or not files else Unknown(early, files, agent)
 
 
 def opening(served: Served, agent: str | None, env: Mapping[str, str]) -> Opening:

@@ -1,11 +1,14 @@
 """How Manifold introduces itself: the capabilities it can really serve, and the upstreams' instructions."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.agents.view import View
 from proxy.catalog.chain import CHAIN_KEY
 from proxy.model import Era, Params
+
+if TYPE_CHECKING:
+    from proxy.runtime import Runtime  # only its name: the first answer of all does not wait for its import
 
 CARRIED: Final = ("io.modelcontextprotocol/ui", "io.modelcontextprotocol/tasks")
 """Extensions whose traffic the relay understands."""
@@ -50,6 +53,15 @@ def _extensions(capabilities: list[Params]) -> dict[str, Any]:
         if isinstance(offered, Mapping):
             found |= {name: offered[name] for name in CARRIED if name in offered and name not in found}
     return found
+
+
+def introduced(result: Params, runtime: "Runtime", era: Era, agent: str | None) -> dict[str, Any]:
+    """An introduction as an agent gets it: what the SDK says of Manifold, and what Manifold can serve."""
+    view = runtime.view(agent)
+    told = dict(result) | {"capabilities": capabilities_of(view, era, runtime.chain())}
+    told.pop("instructions", None)
+    instructions = instructions_of(view, runtime.config.server.instructions)
+    return told | {"instructions": instructions} if instructions else told
 
 
 def instructions_of(view: View, own: str | None) -> str | None:

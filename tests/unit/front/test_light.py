@@ -32,6 +32,13 @@ def test_the_front_imports_nothing_but_the_standard_library(module: str) -> None
     assert not {"asyncio", "subprocess", "logging"} & set(done.stdout.split())
 
 
+def test_a_first_introduction_needs_neither_fastmcp_nor_the_sdk_nor_the_command_line() -> None:
+    code = f"import proxy.cli, proxy.cli.first; {NAMES_OF_MODULES}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    heavy = {"fastmcp", "mcp", "mcp_types", "structlog", "cyclopts", "asyncio", "uvicorn", "httptools", "rich"}
+    assert not heavy & set(done.stdout.split())
+
+
 def test_the_note_of_a_running_manifold_is_there_as_long_as_it_runs(tmp_path: Path) -> None:
     place = Place.of([tmp_path / "a.yaml"], {"XDG_STATE_HOME": str(tmp_path)})
     with place.announced("http://127.0.0.1:1/mcp"):
