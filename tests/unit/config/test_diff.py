@@ -1,10 +1,11 @@
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import SecretStr
 
 from proxy.config.audit import AuditConfig
@@ -127,44 +128,160 @@ def test_an_upstream_that_only_changes_its_name_is_renamed(one: Config, name: st
 
 
 class Editing(RuleBasedStateMachine):
-    """Somebody edits a configuration again and again; what runs follows by plans alone."""
+    """Somebody edits a configuration again and again; what runs follows by plans alone.
+
+    Each link has a number, so that it shows whether an upstream kept its link or got another one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.config = Config()
-        self.upstreams: dict[str, UpstreamConfig] = {}
+        self.links: dict[str, tuple[int, UpstreamConfig]] = {}
+        self.numbers = count(1)
         self.agents: dict[str, AgentConfig] = {}
+        self.naming, self.log = self.config.naming, self.config.log
+        self.pinning, self.auth = self.config.pinning, self.config.auth
+        self.instructions: str | None = None
+        self.history = [self.config]
 
-    def edit(self, **changes: Any) -> None:
-        new = self.config.model_copy(update=changes)
+    def edit(self, **changes: Any) -> Plan:
+        return self.become(self.config.model_copy(update=changes))
+
+    def become(self, new: Config) -> Plan:
+        """Take over another configuration by doing what the plan says, and nothing else."""
         plan = diff(self.config, new)
-        self.upstreams = followed(self.upstreams, plan)
+        links = {plan.renamed.get(name, name): one for name, one in self.links.items() if name not in plan.removed}
+        links |= {name: (links[name][0], config) for name, config in plan.retuned.items()}
+        links |= {name: (next(self.numbers), config) for name, config in {**plan.changed, **plan.added}.items()}
+        if plan.reordered or plan.added or plan.renamed:
+            links = {name: links[name] for name in running(new)}
+        self.links = links
         self.agents = {name: new.agents[name] if name in plan.agents else self.agents[name] for name in new.agents}
+        self.naming = new.naming if plan.naming else self.naming
+        self.pinning = new.pinning if plan.pinning else self.pinning
+        self.auth = new.auth if plan.auth else self.auth
+        self.log = new.log if plan.log else self.log
+        self.instructions = new.server.instructions if "instructions" in plan.live else self.instructions
         self.config = new
+        self.history.append(new)
+        return plan
+
+    def linked(self) -> dict[str, int]:
+        return {name: number for name, (number, _) in self.links.items()}
+
+    # -- upstreams -----------------------------------------------------------------------------------------------------
 
     @rule(name=NAMES, upstream=UPSTREAMS)
     def put(self, name: str, upstream: UpstreamConfig) -> None:
+        before = self.linked()
         self.edit(upstreams={**self.config.upstreams, name: upstream})
+        others = {each: number for each, number in before.items() if each != name}
+        kept = {number: each for each, number in self.linked().items()}
+        assert all(number in kept for number in others.values()), "a change of one cost another its link"
 
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
+        before = self.linked()
+        before.pop(name, None)
         self.edit(upstreams={each: it for each, it in self.config.upstreams.items() if each != name})
+        assert self.linked() == before
 
     @rule(old=NAMES, new=NAMES)
     def rename(self, old: str, new: str) -> None:
+        before, free = self.linked(), new not in self.config.upstreams
         self.edit(upstreams={(new if each == old else each): it for each, it in self.config.upstreams.items()})
+        if free:
+            assert self.linked() == {(new if each == old else each): number for each, number in before.items()}
+
+    @precondition(lambda self: self.config.upstreams)
+    @rule(data=st.data(), new=st.sampled_from(["e", "f"]))
+    def rename_and_turn(self, data: st.DataObject, new: str) -> None:
+        """Both at once: there is nothing left to know it by."""
+        old = data.draw(st.sampled_from(sorted(self.config.upstreams)))
+        other = self.config.upstreams[old].model_copy(update={"timeout": 77.0})
+        upstreams = {(new if each == old else each): it for each, it in self.config.upstreams.items()}
+        self.edit(upstreams={**upstreams, new: other})
+
+    @precondition(lambda self: self.config.upstreams)
+    @rule(data=st.data(), figure=st.sampled_from(["timeout", "refresh", "concurrency"]), value=st.integers(1, 3))
+    def turn(self, data: st.DataObject, figure: str, value: int) -> None:
+        """A knob, of which no link knows."""
+        name = data.draw(st.sampled_from(sorted(self.config.upstreams)))
+        before = self.linked()
+        other = self.config.upstreams[name].model_copy(update={figure: value})
+        self.edit(upstreams={**self.config.upstreams, name: other})
+        assert self.linked() == before
+
+    @precondition(lambda self: self.config.upstreams)
+    @rule(data=st.data(), value=st.sampled_from(["1", "2"]))
+    def point_elsewhere(self, data: st.DataObject, value: str) -> None:
+        """What a link is made of."""
+        name = data.draw(st.sampled_from(sorted(self.config.upstreams)))
+        before, old = self.linked(), self.config.upstreams[name]
+        self.edit(upstreams={**self.config.upstreams, name: old.model_copy(update={"args": (value,)})})
+        same = old.args == (value,)
+        assert all((self.linked()[each] == before[each]) == (same or each != name) for each in before)
+
+    @precondition(lambda self: self.config.upstreams)
+    @rule(data=st.data())
+    def switch(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.config.upstreams)))
+        old = self.config.upstreams[name]
+        self.edit(upstreams={**self.config.upstreams, name: old.model_copy(update={"enabled": not old.enabled})})
+        assert (name in self.links) is not old.enabled
+
+    @rule(data=st.data())
+    def reorder(self, data: st.DataObject) -> None:
+        before = self.linked()
+        order = data.draw(st.permutations(list(self.config.upstreams)))
+        plan = self.edit(upstreams={name: self.config.upstreams[name] for name in order})
+        assert self.linked() == before
+        assert plan == Plan(reordered=list(before) != list(self.linked()))
+
+    @rule(one=NAMES, other=NAMES)
+    def swap_names(self, one: str, other: str) -> None:
+        names = {one: other, other: one}
+        self.edit(upstreams={names.get(each, each): it for each, it in self.config.upstreams.items()})
+
+    # -- everything else -----------------------------------------------------------------------------------------------
 
     @rule(agents=st.dictionaries(st.sampled_from(["p", "q"]), AGENTS))
     def set_agents(self, agents: dict[str, AgentConfig]) -> None:
+        before = self.linked()
         self.edit(agents=agents)
+        assert self.linked() == before
+
+    @rule(other=CONFIGS)
+    def set_the_rest(self, other: Config) -> None:
+        before = self.linked()
+        plan = self.edit(naming=other.naming, log=other.log, server=other.server)
+        assert self.linked() == before
+        assert set(plan.restart_needed) <= {"server.port"}
+
+    @rule(back=st.integers(1, 4))
+    def undo(self, back: int) -> None:
+        self.become(self.history[-min(back, len(self.history))])
+
+    @rule()
+    def save_unchanged(self) -> None:
+        assert not self.become(self.config.model_copy(deep=True))
 
     @invariant()
     def what_runs_is_what_the_configuration_says(self) -> None:
-        assert self.upstreams == running(self.config)
+        wanted = running(self.config)
+        assert list(wanted.items()) == [(name, config) for name, (_, config) in self.links.items()]
         assert self.agents == self.config.agents
+        assert (self.naming, self.log) == (self.config.naming, self.config.log)
+        assert (self.pinning, self.auth) == (self.config.pinning, self.config.auth)
+        assert self.instructions == self.config.server.instructions
+
+    @invariant()
+    def no_link_serves_two(self) -> None:
+        assert len(set(self.linked().values())) == len(self.links)
 
 
 TestEditing = Editing.TestCase
+TestEditing.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.parametrize(

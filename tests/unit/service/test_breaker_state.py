@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from proxy.service.backoff import BackoffPolicy
+from proxy.service.backoff import BackoffPolicy, ceiling
 from proxy.service.breaker_state import REFUSED, TRANSITIONS, BreakerPolicy, BreakerState, Event, Permit, State
 from proxy.service.verdict import Verdict
 
@@ -220,14 +220,33 @@ class BreakerMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 10.0
         self.policy = POLICY
-        self.machine = BreakerState(POLICY, lambda old, new, _wait: self.changes.append((old, new)))
+        self.machine = BreakerState(POLICY, self.changed)
         self.changes: list[tuple[State, State]] = []
+        self.opened = 0
+        """How often it opened in a row."""
         self.under_way: list[tuple[Permit, State]] = []
         self.probes: set[Permit] = set()
+
+    def changed(self, old: State, new: State, wait: float) -> None:
+        self.changes.append((old, new))
+        if new is State.OPEN:
+            self.opened += 1
+            assert wait == pytest.approx(ceiling(self.opened, self.policy.open_for)), "it backs off like everybody"
+        else:
+            assert wait == 0.0
+            self.opened = 0 if new is State.CLOSED else self.opened
 
     @rule(seconds=st.floats(0.0, 30.0))
     def wait(self, seconds: float) -> None:
         self.now += seconds
+
+    @precondition(lambda self: not self.under_way)
+    @rule(times=st.integers(1, 8))
+    def fail_again_and_again(self, times: int) -> None:
+        """Calls one after the other that all fail, at once when they are admitted."""
+        for _ in range(times):
+            self.now += self.machine.retry_in(self.now)
+            self.machine.record(self.machine.admit(self.now), Verdict.FAILURE, self.now)
 
     @rule()
     def begin(self) -> None:
@@ -273,14 +292,15 @@ class BreakerMachine(RuleBasedStateMachine):
             window=st.sampled_from([5.0, 10.0, 60.0]),
             min_calls=st.integers(1, 6),
             probes=st.integers(1, 4),
+            open_for=st.sampled_from([POLICY.open_for, BackoffPolicy(base=1.0, cap=30.0, factor=3.0)]),
         )
     )
     def retune(self, policy: BreakerPolicy) -> None:
         before, passed = self.machine.state, self.machine._passed
+        self.policy = policy
         self.machine.retune(policy, self.now)
         recovered = before is State.HALF_OPEN and passed >= policy.probes
         assert self.machine.state is (State.CLOSED if recovered else before)
-        self.policy = policy
 
     @invariant()
     def probes_under_way_are_exactly_the_permits_of_this_epoch(self) -> None:
@@ -296,7 +316,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @invariant()
     def an_open_breaker_always_says_when_it_will_try_again(self) -> None:
         wait = self.machine.retry_in(self.now)
-        assert 0.0 <= wait <= max(self.policy.open_for.cap, POLICY.open_for.cap)
+        assert 0.0 <= wait <= 30.0 + 1e-9  # sums of floats
         assert (self.machine.state is State.OPEN) or wait == 0.0
 
     def teardown(self) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from proxy.service.budget import Budget, BudgetPolicy
 
@@ -35,6 +35,13 @@ class BudgetMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.most += seconds * self.policy.per_second
+
+    @precondition(lambda self: self.policy.per_second > 0.01)
+    @rule()
+    def rest(self) -> None:
+        """However much was spent, it fills up again."""
+        self.wait(self.policy.burst / self.policy.per_second)
+        assert self.budget.balance(self.now) == pytest.approx(self.policy.burst)
 
     @rule(
         policy=st.builds(
