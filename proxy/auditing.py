@@ -156,7 +156,7 @@ def refusals(auditor: Auditor, access: AccessLog) -> Callable[[Request, Manifold
     """Tells both logs of requests that lead nowhere."""
 
     def refused(request: Request, error: ManifoldError) -> None:
-        access.refused(request.method, _asked_for(request.params), request.caller.agent, error)
+        access.refused(request.method, _asked_for(request.params), request.caller, error)
         auditor.refused(request, error)
 
     return refused

@@ -169,13 +169,46 @@ class Call(msgspec.Struct, frozen=True):
     """The same in all rounds of one request that is asked back; different from that of any other request."""
 
 
+URI_TRACES: Final = (b'"uri"', b'"resourceUri"', b'"ui/resourceUri"')
+"""What stands in a result that may hold a URI."""
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A large result as it came in (``wire.large``), and what was noted of it on the way."""
+
+    parts: list[bytes]
+    size: int
+    """Bytes."""
+    depth: int
+    """Levels of nesting; no less than there are."""
+    traces: frozenset[bytes]
+    """Which of ``URI_TRACES`` stand in it."""
+    head: dict[str, Any] | None = None
+    """Its members, large values emptied; None where that is not known."""
+    spans: Mapping[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    """Where the values of its members stand."""
+
+    def between(self, start: int, end: int) -> list[bytes]:
+        """A part of it."""
+        found, at = [], 0
+        for part in self.parts:
+            if start < at + len(part) and at < end:
+                found.append(part[max(0, start - at) : end - at])
+            at += len(part)
+        return found
+
+
 class Reply:
     """A result from an upstream: its bytes, decoded when somebody looks."""
 
-    __slots__ = ("_result", "era", "raw")
+    __slots__ = ("_raw", "_result", "body", "era")
 
-    def __init__(self, raw: bytes | msgspec.Raw, result: Json = None, *, era: Era = Era.HANDSHAKE) -> None:
-        self.raw = bytes(raw)
+    def __init__(
+        self, raw: bytes | msgspec.Raw, result: Json = None, *, era: Era = Era.HANDSHAKE, body: Body | None = None
+    ) -> None:
+        self._raw = bytes(raw)
+        self.body = body
+        """The result, if it is large; then there is no ``raw`` before somebody asks for it."""
         self.era = era
         """The era of the upstream that answered."""
         self._result = result
@@ -184,6 +217,23 @@ class Reply:
     def of(cls, result: Json) -> "Reply":
         """A reply made from a decoded value."""
         return cls(msgspec.json.encode(result), result)
+
+    @property
+    def raw(self) -> bytes:
+        """Its bytes in one piece: for a large one a copy, which takes its time."""
+        if self.body is not None and not self._raw:
+            self._raw = b"".join(self.body.parts)
+        return self._raw
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self._raw) if self.body is None else self.body.size
+
+    @property
+    def head(self) -> dict[str, Any] | None:
+        """The members of a large result, large values emptied; None where that is not known."""
+        return None if self.body is None else self.body.head
 
     @property
     def result(self) -> Json:

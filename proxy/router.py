@@ -21,6 +21,7 @@ from proxy.errors import (
 )
 from proxy.model import Backchannel, Call, Caller, Kind, Params, Reply, Route
 from proxy.service.base import Layer, Service, stack
+from proxy.traces import traceless
 from proxy.upstream.kinds import unreachable
 from proxy.upstream.registry import Registry
 from proxy.wire.headers import ParamMap, annotation_fault, param_headers, param_map
@@ -43,6 +44,7 @@ _REFERENCES: Final[Mapping[str, tuple[Find, str]]] = {
 """The same for what a completion refers to."""
 
 COMPLETION: Final = "completion/complete"
+_CALL: Final = "tools/call"
 
 MAX_MAPS: Final = 4096
 """Tools whose header maps are kept; more than a catalog has, unless its lists change all the time."""
@@ -71,6 +73,15 @@ class Routed(msgspec.Struct, frozen=True):
     call: Call
     fault: ManifoldError | None = None
     """Why it cannot get there: its upstream has never been listed, or an argument cannot be given."""
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """What there is to know of something before it is asked for."""
+
+    route: Route
+    safe: bool = False
+    places: ParamMap | None = None
+    """Which arguments travel in ``Mcp-Param-*`` headers."""
 
 
 class Router:
@@ -127,6 +138,20 @@ class Router:
             self.refused(request, routed.fault)
         return routed
 
+    def known(self, request: Request) -> Routed | None:
+        """Where a call of a tool goes that is listed by its name; None for all else, which takes ``route``."""
+        name = request.params.get("name")
+        if request.method != _CALL or type(name) is not str:
+            return None
+        view = self.seen_by(request.caller)
+        target: _Target | None = view.targets.get(name)
+        if target is None:
+            if view.overridden or name not in view.entries(Kind.TOOL):
+                return None
+            target = view.targets[name] = self._target(view, view.tool(name), _CALL)
+        own = {**request.params, "name": target.route.name}
+        return Routed(view, target.route, self._call(request, view, target, own))
+
     def _found(self, request: Request) -> Routed:
         try:
             return self._find(request, self.seen_by(request.caller))
@@ -165,7 +190,7 @@ class Router:
         try:
             return await self._service(call)
         except ManifoldError as error:
-            self.failed(call, error)
+            self.failed(call, traceless(error))
             raise
 
     async def aside(self, call: Call, service: Service) -> Reply:
@@ -212,12 +237,13 @@ class Router:
                 try:
                     own = _with_arguments(view, route, own, params[member])
                 except InvalidArguments as error:
-                    return Routed(view, route, self._call(request, view, route, own), error)
-        return Routed(view, route, self._call(request, view, route, own))
+                    return Routed(view, route, self._call(request, view, self._target(view, route, _CALL), own), error)
+        return Routed(view, route, self._call(request, view, self._target(view, route, request.method), own))
 
-    def _call(self, request: Request, view: View, route: Route, params: dict[str, Any]) -> Call:
-        tool = view.raw(route) if request.method == "tools/call" else None
-        own = None if tool is None else self._param_headers(tool, params)
+    def _call(self, request: Request, view: View, target: _Target, params: dict[str, Any]) -> Call:
+        route, own = target.route, None
+        if target.places is not None and isinstance(arguments := params.get("arguments"), Mapping):
+            own = param_headers(target.places, arguments)  # a renaming proxy must never copy them (SEP-2243)
         return Call(
             upstream=route.upstream,
             method=request.method,
@@ -225,7 +251,7 @@ class Router:
             target=route.name,
             caller=request.caller,
             back=request.back,
-            safe=request.method != "tools/call" or (tool is not None and repeatable(tool)),
+            safe=target.safe,
             headers=forwarded(self._registry.forwards(route.upstream), own),
             public=route.public,
             number=request.number,
@@ -233,12 +259,13 @@ class Router:
             exchange=f"{_INSTANCE}-{next(_EXCHANGES):x}",
         )
 
-    def _param_headers(self, tool: Params, params: Params) -> Mapping[str, str] | None:
-        """The ``Mcp-Param-*`` headers, computed anew: a renaming proxy must never copy them (SEP-2243)."""
-        schema = tool.get("inputSchema")
+    def _target(self, view: View, route: Route, method: str) -> _Target:
+        if method != _CALL:
+            return _Target(route, safe=True)
+        tool = view.raw(route)
+        schema = None if tool is None else tool.get("inputSchema")
         places = self.param_map(schema) if isinstance(schema, Mapping) else None
-        arguments = params.get("arguments")
-        return param_headers(places, arguments) if places and isinstance(arguments, Mapping) else None
+        return _Target(route, safe=tool is not None and repeatable(tool), places=places)
 
     def param_map(self, schema: Params) -> ParamMap | None:
         """Which arguments of a tool travel in headers; None if none do. Looked up once for each schema."""

@@ -10,13 +10,11 @@ from typing import Any, Final, Protocol, TypeAlias
 from proxy.catalog.check import KEYS
 from proxy.catalog.snapshot import Catalog, Entry
 from proxy.catalog.uris import UriTable
-from proxy.model import Json, Kind, Params
+from proxy.model import URI_TRACES, Json, Kind, Params, Reply
 
 Export: TypeAlias = Callable[[str], str]
 """Maps one upstream's URI to the exported one."""
 _Mapper: TypeAlias = Callable[[Json], Json]
-
-_TRACES: Final = (b'"uri"', b'"resourceUri"', b'"ui/resourceUri"')
 
 
 class Sees(Protocol):
@@ -66,9 +64,14 @@ def incoming(view: Sees, upstream: str, method: str, params: Params | None) -> P
     return mapped
 
 
-def touches(view: Sees, upstream: str, raw: bytes) -> bool:
+def touches(view: Sees, upstream: str, reply: Reply) -> bool:
     """Whether an undecoded result may hold URIs to be mapped. No means: it can be passed on as it is."""
-    return not view.catalog.uris.keeps(upstream) and any(trace in raw for trace in _TRACES)
+    if view.catalog.uris.keeps(upstream):
+        return False
+    if reply.body is not None:
+        return bool(reply.body.traces)
+    raw, (uri, resource, ui) = reply.raw, URI_TRACES  # one by one: a generator would take as long as all else here
+    return uri in raw or resource in raw or ui in raw
 
 
 def _exporter(uris: UriTable, upstream: str) -> Export:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 from proxy.agents.locate import UriIndex
 from proxy.agents.names import given_names, local_names, public_names
@@ -68,6 +68,8 @@ class View:
         bound = ((entry.key, self.tailored.bound(entry)) for entry in seen)
         self.overridden: Mapping[Key, Overridden] = {key: one for key, one in bound if one is not None}
         """The visible tools of which something is changed; mostly none."""
+        self.targets: dict[str, Any] = {}
+        """What the router has found out about tools that were called, by the names under which they are shown."""
 
     @property
     def local(self) -> bool:
@@ -247,8 +249,10 @@ class Views:
         Raises:
             UnknownServer: there is no such agent.
         """
-        agents = tuple(self._agent(name) for name in names)
         known = self._views.get(names)
+        if not names and known is not None and known.catalog is catalog:
+            return known
+        agents = tuple(self._agent(name) for name in names)
         if known is None or known.catalog is not catalog or known.agents != agents:
             known = self._views[names] = View(catalog, agents, known, names=names)
         return known

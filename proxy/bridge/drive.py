@@ -50,6 +50,8 @@ async def drive(send: Send, params: Params, *, back: Backchannel, capabilities: 
 
 def may_ask(reply: Reply) -> bool:
     """Whether a reply can be a question, without decoding it; the answer is nearly always no."""
+    if reply.head is not None:
+        return asks(reply.head)
     return b"input_required" in reply.raw
 
 

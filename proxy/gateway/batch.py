@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.errors import INVALID_REQUEST
 from proxy.gateway.intake import SESSION, again, body_of
-from proxy.gateway.replying import WHOLE
+from proxy.gateway.replying import DECLINED, WHOLE
 from proxy.wire import envelope, sse
 
 REVISION: Final = "2025-03-26"
@@ -81,7 +81,12 @@ def taken_apart(body: bytes) -> list[bytes]:
 def _alone(scope: Scope, message: bytes) -> MutableMapping[str, Any]:
     headers = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
     # The answer to one message is a part of the response only: it must not go past ``_Part``.
-    return {**scope, WHOLE: None, "headers": [*headers, (b"content-length", str(len(message)).encode())]}
+    return {
+        **scope,
+        WHOLE: None,
+        DECLINED: False,
+        "headers": [*headers, (b"content-length", str(len(message)).encode())],
+    }
 
 
 class _Joined:

@@ -1,98 +1,21 @@
 """uvicorn's HTTP protocol, which serves hot requests directly: without most of what it makes for each request.
 
-A request that came in one piece, as nearly all do, and whose head the app is ready to take (``Direct.fit``), is started
-when its body is there and not when its head is. So it needs no event to wait for its body, and no ASGI messages: the
-app gets it as it is. If the app leaves it alone, uvicorn serves it as any other one, from the very same state. Whatever
-else comes is uvicorn's from the beginning.
+A request whose head the app is ready to take (``Direct.fit``) is started when its body is there and not when its head
+is. So it needs no event to wait for its body, and no ASGI messages: the app gets it as it is. If the app leaves it
+alone, uvicorn serves it as any other one, from the very same state. Whatever else comes is uvicorn's from the
+beginning. A head that the connection has had before is not even parsed (``repeated.py``).
 """
 
 import asyncio
-import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from proxy.gateway.heads import BoundedHeads
-from proxy.gateway.replying import WHOLE, Way, answer
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
-
-
-class Direct(Protocol):
-    """An app that takes requests without ASGI. It is the attribute ``direct`` of the ASGI app."""
-
-    def fit(self, url: bytes, scope: Scope) -> Mapping[bytes, bytes] | None:
-        """The headers of a POST that it may take, by name; None if it will not.
-
-        Args:
-            url: the target as it came.
-            scope: of the request.
-        """
-        ...
-
-    async def serve(self, taken: "Taken") -> bool:
-        """Serve one completely, or say that it was not touched."""
-        ...
-
-
-class Taken(RequestResponseCycle):
-    """A request that came in one piece, and its response: uvicorn's own, with the dear parts made when they are needed.
-
-    It serves itself as an ASGI app: directly, and by ``app`` if that fails.
-    """
-
-    logger = logging.getLogger("uvicorn.error")
-    access_logger = logging.getLogger("uvicorn.access")
-    access_log = False
-    default_headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - uvicorn's type; it adds to a copy
-    disconnected = False
-    waiting_for_100_continue = False
-    more_body = True
-    response_started = False
-    response_complete = False
-    chunked_encoding = None
-    expected_content_length = 0
-    keep_alive = True
-
-    def __init__(self, protocol: "HttpProtocol", headers: Mapping[bytes, bytes]) -> None:
-        # Not uvicorn's, which sets each of the above for each request; test_direct.py compares them.
-        self.scope = protocol.scope
-        self.transport = protocol.transport
-        self.flow = protocol.flow
-        self.on_response = protocol.on_response_complete
-        self.app = protocol.app
-        self.direct = protocol.direct
-        self.known = headers
-        """The headers by name."""
-        self.body = bytearray()
-        self._event: asyncio.Event | None = None
-
-    @property
-    def message_event(self) -> asyncio.Event:  # type: ignore[override]
-        """Set when there is something to receive."""
-        if self._event is None:
-            self._event = asyncio.Event()
-            if self.body or not self.more_body or self.disconnected or self.response_complete:
-                self._event.set()
-        return self._event
-
-    def whole(self, status: int, head: bytes, body: bytes) -> bool:
-        """Send status, header lines and body at once; see ``replying.Whole``."""
-        if not answer(self, status, head, body):
-            return False
-        if self._event is not None:
-            self._event.set()
-        return True
-
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve it."""
-        assert self.direct is not None  # noqa: S101 - otherwise nothing is taken
-        if not await self.direct.serve(self):
-            scope[WHOLE] = Way(self)
-            await self.app(scope, cast("Any", receive), cast("Any", send))
+from proxy.gateway.repeated import MOST, Repeated
+from proxy.gateway.replying import WHOLE, Way
+from proxy.gateway.taken import Direct, Taken
 
 
 class HttpProtocol(BoundedHeads):
@@ -100,30 +23,102 @@ class HttpProtocol(BoundedHeads):
 
     direct: Direct | None = None
     _held: Taken | None = None
+    """What was taken, as long as its body is not there."""
+    _by_parser = True
+    """Whether that body comes from the parser."""
+    _read: bytes | None = None
+    """What is being read, if a request begins with it."""
+    _between = True
+    """Whether the parser has nothing of the next request."""
     _idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected."""
         super().connection_made(transport)
         plain = not self.access_log and not self.root_path and self.limit_concurrency is None
+        plain = plain and not self.config.reset_contextvars
         self.direct = getattr(self.app, "direct", None) if plain else None
+        self._repeated: list[Repeated] = []
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._held = None
         super().connection_lost(exc)
         super()._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser. What is not complete then is no matter for haste."""
+        """Take the body that is waited for, or a request with a head that is known; or feed the parser."""
+        if not self._by_parser:
+            self._go_on(data)
+        elif not (self._repeated and self._between and self._took(data)):
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._read = data if self._between else None
         super().data_received(data)
-        if self._held is not None:
-            held, self._held = self._held, None
+        self._read = None
+        if self._held is not None and self._held.missing > HIGH_WATER_LIMIT:
+            held, self._held = self._held, None  # uvicorn sees to it that no more is kept than the app can take
+            held.restore()
             self._start_asgi_task(held, self.app)
+
+    def _took(self, data: bytes) -> bool:
+        """Take a request whose head is known and begins what was read."""
+        if self.direct is None or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        for head in self._repeated:
+            if (found := head.match(data)) is not None:
+                break
+        else:
+            return False
+        start, length = found
+        if length > self.direct.largest or (length > HIGH_WATER_LIMIT and start + length > len(data)):
+            return False
+        self._unset_keepalive_if_required()
+        taken = Taken(self, head.scope, head.headers)
+        taken.head, taken.length = head, length
+        self.cycle = taken
+        if start + length == len(data):
+            taken.body = cast("bytearray", data[start:])  # nobody adds to it
+            taken.more_body = False
+            self._start(taken)
+            return True
+        self._held, self._by_parser = taken, False
+        taken.missing = length
+        self._go_on(data[start:])
+        return True
+
+    def _go_on(self, data: bytes) -> None:
+        """Take what is missing of a body. What comes behind it is another request."""
+        held = self._held
+        if held is None:
+            return
+        missing = held.missing
+        held.body += data[:missing]
+        held.missing -= len(data)
+        if held.missing <= 0:
+            self._held, self._by_parser = None, True
+            held.more_body = False
+            self._start(held)
+        if held.missing < 0:
+            self._parse(data[missing:])
+
+    def _start(self, taken: Taken) -> None:
+        task = taken.task = self.loop.create_task(taken.run())
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A head is complete: perhaps one of a hot request."""
         taken = None if self.direct is None else self._taken(self.direct)
         if taken is None:
+            if self.parser.should_upgrade():
+                self._repeated = []  # what comes then may not be HTTP
             super().on_headers_complete()
             return
         self._head_came()
@@ -144,9 +139,13 @@ class HttpProtocol(BoundedHeads):
         scope["path"] = self.url.decode("ascii")
         scope["raw_path"] = self.url
         scope["query_string"] = b""
-        taken = Taken(self, headers)
+        taken = Taken(self, scope, headers)
+        taken.missing = int(headers.get(b"content-length", b"0"))
         if not parser.should_keep_alive():
             taken.keep_alive = False
+        elif self._read is not None and (head := Repeated.of(self._read, scope, headers)) is not None:
+            taken.head, taken.length = head, taken.missing
+            self._repeated = [head, *self._repeated[: MOST - 1]]
         return taken
 
     def on_body(self, body: bytes) -> None:
@@ -156,17 +155,20 @@ class HttpProtocol(BoundedHeads):
         else:
             self._body_came()
             self._held.body += body
+            self._held.missing -= len(body)
 
     def on_message_complete(self) -> None:
         """All of it came."""
+        self._between = True
+        self._read = None
         if self._held is None:
             super().on_message_complete()
         else:
             held, self._held = self._held, None
             held.more_body = False
-            super()._start_asgi_task(held, cast("ASGI3Application", held))
+            self._start(held)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application | Any") -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if not cycle.default_headers:
             cycle.scope[WHOLE] = Way(cycle)  # type: ignore[typeddict-unknown-key]
         super()._start_asgi_task(cycle, app)

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from proxy.model import Params
 
@@ -57,7 +58,10 @@ class Audience:
         self._changes = changes
         self._watch = watch
         self._listeners: set[Listener] = set()
+        self._telling: dict[Listener, set[str]] = {}
+        """Who is being told something, and what comes next: a slow one is no reason for others to wait."""
         self._pending = anyio.Event()
+        self._kept: set[str | None] = set()
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -67,6 +71,12 @@ class Audience:
         self._watch(listener.agent)
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
+
+    def keep(self, agent: str | None) -> None:
+        """Changes count for this agent from now on, whether anybody listens or not: somebody may, later."""
+        if agent not in self._kept:
+            self._kept.add(agent)
+            self._watch(agent)
 
     @asynccontextmanager
     async def listening(self, listener: Listener) -> AsyncIterator[None]:
@@ -83,18 +93,36 @@ class Audience:
 
     async def run(self) -> None:
         """Tell them, forever."""
-        while True:
-            await self._pending.wait()
-            await anyio.sleep(GATHER)
-            self._pending = anyio.Event()
-            due = {agent: frozenset(self._changes(agent)) for agent in {one.agent for one in self._listeners}}
-            async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await self._pending.wait()
+                await anyio.sleep(GATHER)
+                self._pending = anyio.Event()
+                agents = self._kept.union(one.agent for one in self._listeners)
+                due = {agent: frozenset(self._changes(agent)) for agent in agents}
                 for listener in tuple(self._listeners):
-                    for method in sorted(due[listener.agent] & listener.methods):
-                        tasks.start_soon(_tell, listener, method)
+                    if methods := due[listener.agent] & listener.methods:
+                        self._due(tasks, listener, methods)
+
+    def _due(self, tasks: TaskGroup, listener: Listener, methods: frozenset[str]) -> None:
+        if (waiting := self._telling.get(listener)) is not None:
+            waiting |= methods
+        else:
+            self._telling[listener] = set(methods)
+            tasks.start_soon(self._tell, listener)
+
+    async def _tell(self, listener: Listener) -> None:
+        waiting = self._telling[listener]
+        try:
+            while waiting and listener in self._listeners:
+                method = min(waiting)
+                waiting.remove(method)
+                await _told(listener, method)
+        finally:
+            del self._telling[listener]
 
 
-async def _tell(listener: Listener, method: str) -> None:
+async def _told(listener: Listener, method: str) -> None:
     with anyio.move_on_after(PATIENCE) as scope:
         try:
             await listener.send(method, None)

@@ -7,10 +7,13 @@ import msgspec
 from proxy.agents import rewrite
 from proxy.bridge.convert import CACHEABLE, Crossing, result_for
 from proxy.bridge.revisions import for_version
-from proxy.model import HANDSHAKE_VERSIONS, META_SERVER_INFO, Caller, Era, Params, Reply
+from proxy.gateway.pieces import Parts, relaid
+from proxy.model import HANDSHAKE_VERSIONS, META_SERVER_INFO, Body, Caller, Era, Params, Reply
 from proxy.router import Routed
 
 _LATEST = HANDSHAKE_VERSIONS[-1]
+_BLOCKS = "2025-06-18"
+"""Since then no content block of a result is written down to another kind."""
 _META = b'"_meta"'
 _RESULT_TYPE = b'"resultType"'
 _STRUCTURED = b'"structuredContent"'
@@ -38,15 +41,23 @@ class Finish:
         result = rewrite.result(routed.view, routed.route.upstream, method, reply.result)
         return self._shaped(Crossing(reply.era, caller.era), caller, method, result)
 
-    def raw(self, caller: Caller, method: str, routed: Routed, reply: Reply) -> bytes:
-        """A result of an upstream, as bytes; not decoded where nothing inside has to be touched."""
-        if not rewrite.touches(routed.view, routed.route.upstream, reply.raw):
-            if caller.era is Era.HANDSHAKE and reply.era is Era.HANDSHAKE:
+    def raw(self, caller: Caller, method: str, routed: Routed, reply: Reply) -> bytes | Parts:
+        """A result of an upstream, a large one in pieces; not decoded where nothing inside has to be touched."""
+        if not rewrite.touches(routed.view, routed.route.upstream, reply):
+            if reply.body is not None:
+                if parts := self._in_pieces(caller, method, reply, reply.body):
+                    return parts
+            elif caller.era is Era.HANDSHAKE and reply.era is Era.HANDSHAKE:
                 if caller.version == _LATEST and _STRUCTURED not in reply.raw:
                     return reply.raw
             elif caller.era is Era.MODERN and method not in CACHEABLE and (signed := self._spliced(reply)):
                 return signed
         return msgspec.json.encode(self.reply(caller, method, routed, reply))
+
+    def _in_pieces(self, caller: Caller, method: str, reply: Reply, body: Body) -> Parts | None:
+        if body.head is None or (caller.era is Era.HANDSHAKE and caller.version < _BLOCKS):
+            return None
+        return relaid(body, self._shaped(Crossing(reply.era, caller.era), caller, method, body.head))
 
     def _spliced(self, reply: Reply) -> bytes | None:
         """The envelope of the modern era put before the members of a result that has no ``_meta`` of its own."""

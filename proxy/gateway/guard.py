@@ -90,9 +90,9 @@ class Guard:
         found = self._identity.recall(header)
         return found if isinstance(found, Access) else None
 
-    def enter(self, access: Access, *, lasting: bool = False) -> Running:
-        """A request of somebody who was let in begins, in the current task; cut when the credential is revoked."""
-        task = asyncio.current_task()
+    def enter(self, access: Access, task: "asyncio.Task[object] | None" = None, *, lasting: bool = False) -> Running:
+        """A request of somebody who was let in begins, in this task or the current one; cut when that is revoked."""
+        task = task or asyncio.current_task()
         assert task is not None  # noqa: S101 - a request is served in a task
         one = Running(access, task, lasting=lasting)
         self._open.add(one)

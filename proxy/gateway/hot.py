@@ -12,13 +12,13 @@ from typing import cast
 from starlette.types import Receive, Scope, Send
 
 from proxy.credentials.forwarding import INBOUND, forwardable
-from proxy.gateway.direct import Taken
 from proxy.gateway.downstream import Who
 from proxy.gateway.express import ExpressLane
 from proxy.gateway.forwarding import Forwarding
 from proxy.gateway.guard import Guard, is_listening
 from proxy.gateway.intake import headers_of
 from proxy.gateway.paths import PREFIX
+from proxy.gateway.taken import Taken
 from proxy.model import Principal
 
 Select = Callable[[str | None, Principal], str | None]
@@ -53,7 +53,8 @@ class HotDoor:
         self._forwarding = forwarding
         self._path = path.encode()
         self._for_agent = re.compile(re.escape(PREFIX.encode()) + rb"([A-Za-z0-9_.-]+)" + re.escape(self._path))
-        self._max_body = max_body
+        self.largest = max_body
+        """Bytes of a body."""
         self.opened: Callable[[], None] = _nothing
         """Called when a request comes."""
         self.closed: Callable[[], None] = _nothing
@@ -69,7 +70,7 @@ class HotDoor:
         if headers is None or b"transfer-encoding" in headers or is_listening(headers):
             return None
         length = headers.get(b"content-length", b"")
-        if not (length.isdigit() and int(length) <= self._max_body):
+        if not (length.isdigit() and int(length) <= self.largest):
             return None
         return headers if self._lane.vouched.knows(scope, headers) else None
 
@@ -89,10 +90,14 @@ class HotDoor:
         token = INBOUND.set(forwardable(scope["headers"], names)) if names else None
         receive = cast("Receive", taken.receive)
         send = cast("Send", taken.send)
-        one = self._guard.enter(access)
+        one = self._guard.enter(access, taken.task)
         self.opened()
         try:
-            return await self._lane.take(taken.known, bytes(taken.body), (who, receive, send, taken.whole))
+            served = self._lane.take(taken.known, bytes(taken.body), (who, receive, send, taken.whole))
+            taken.declined = served is None
+            if served is None:
+                return False
+            await served
         except asyncio.CancelledError:
             if not one.cut:
                 raise
@@ -100,12 +105,12 @@ class HotDoor:
             if not taken.response_started:
                 self.refused(401, scope, access.principal)
             await self._guard.end(scope, send, started=taken.response_started)
-            return True
         finally:
             self._guard.leave(one)
             self.closed()
             if token is not None:
                 INBOUND.reset(token)
+        return True
 
 
 def _nothing() -> None:

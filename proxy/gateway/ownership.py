@@ -37,6 +37,14 @@ class Ownership:
             self._owners[session_id] = owner
             connection.exit_stack.callback(self._owners.pop, session_id, None)
 
+    def note(self, session_id: str, owner: str) -> None:
+        """One was opened without the SDK."""
+        self._owners[session_id] = owner
+
+    def forget(self, session_id: str) -> None:
+        """It has ended."""
+        self._owners.pop(session_id, None)
+
     def fallen(self, stands: Callable[[str], bool]) -> list[str]:
         """The sessions of those who were shut out, given who was not, by the ids of principals.
 

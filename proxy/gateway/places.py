@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import QueueFull
@@ -39,7 +39,10 @@ class Places:
 
 
 class BoundedStreams:
-    """ASGI middleware: so many GET requests at once, each of which is a session (legacy SSE); others get a 503."""
+    """ASGI middleware: so many GET requests at once, each of which is a session (legacy SSE); others get a 503.
+
+    A HEAD would open a stream, too, which the framework answers as a GET: it is not allowed.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
@@ -47,6 +50,9 @@ class BoundedStreams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            await Response(status_code=405, headers={"Allow": "GET"})(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return

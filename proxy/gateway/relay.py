@@ -24,14 +24,13 @@ from proxy.gateway.finish import Finish
 from proxy.gateway.joining import Joint
 from proxy.gateway.listening import Listening
 from proxy.gateway.lists import Lists
-from proxy.gateway.present import capabilities_of, instructions_of
+from proxy.gateway.present import introduced
 from proxy.gateway.subscriptions import Subscription, Subscriptions
 from proxy.gateway.tasks import Tasks
 from proxy.gateway.writable import writable
 from proxy.model import Caller, Era, Params, owner_of
 from proxy.router import COMPLETION, ROUTED, Request
 from proxy.runtime import Runtime
-from proxy.upstream.session import LEVELS
 
 Context = ServerRequestContext[Any, Any]
 Handler = Callable[[Context, Caller], Awaitable[dict[str, Any]]]
@@ -61,6 +60,8 @@ class Relay:
         self._lists = Lists(runtime, finish)
         self.on_opened: Callable[[Connection, str], None] = lambda _connection, _owner: None
         """Called when a handshake downstream has been introduced, with whom it belongs to."""
+        self.on_enlisted: Callable[[Connection], None] = lambda _connection: None
+        """Called when one is told of list changes from now on."""
         self._tasks = Tasks(runtime, joint.sealer)
         self._listening = Listening(runtime, audience, subscriptions, self._tasks)
         self.default_agent: str | None = None
@@ -109,13 +110,8 @@ class Relay:
     async def _introduce(self, ctx: Context, call_next: CallNext) -> dict[str, Any]:
         result = _plain(await call_next(ctx))
         who = who_of(ctx, self.default_agent)
-        view = self._runtime.view(who.agent)
         era = Era.HANDSHAKE if ctx.method == "initialize" else Era.MODERN
-        result["capabilities"] = capabilities_of(view, era, self._runtime.chain())
-        instructions = instructions_of(view, self._runtime.config.server.instructions)
-        result.pop("instructions", None)
-        if instructions:
-            result["instructions"] = instructions
+        result = introduced(result, self._runtime, era, who.agent)
         if era is Era.HANDSHAKE:
             self._note_version(seams.connection(ctx), str(result["protocolVersion"]))
             self.on_opened(seams.connection(ctx), owner_of(*who))
@@ -133,6 +129,7 @@ class Relay:
         connection = seams.connection(ctx)
         listener = Listener(who_of(ctx, self.default_agent).agent, connection.notify)
         connection.exit_stack.callback(self._audience.add(listener))
+        self.on_enlisted(connection)
 
     def _note_version(self, connection: Connection, version: str) -> None:
         """Which revision a session speaks: known with the answer to ``initialize``; the next request may need it."""
@@ -173,10 +170,7 @@ class Relay:
     # -- what one connection asks for ----------------------------------------------------------------------------------
 
     async def _set_level(self, ctx: Context, caller: Caller) -> dict[str, Any]:
-        level = (ctx.params or {}).get("level")
-        if level not in LEVELS:
-            raise Rejected(INVALID_PARAMS, f"logging/setLevel: params.level must be one of {', '.join(LEVELS)}")
-        set_log_level(ctx, caller, str(level))
+        set_log_level(ctx, caller)
         return {}
 
     async def _subscribe(self, ctx: Context, caller: Caller) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 WHOLE: Final = "manifold.whole"
 """The key of the ASGI scope under which the way past stands."""
 
+DECLINED: Final = "manifold.declined"
+"""The key under which it stands that the express lane will not serve a request: it need not look again."""
+
 Whole = Callable[[int, bytes, bytes], bool]
 """Sends status, header lines (each with its line end) and body; False if that is not possible now: then by ASGI."""
 

@@ -6,7 +6,7 @@ transport answers such requests, also for streams that the express lane writes.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.gateway import seams
+from proxy.gateway.pieces import Parts, event, size_of
 from proxy.model import HANDSHAKE_VERSIONS
 from proxy.wire import sse
 
@@ -33,8 +34,9 @@ _SESSION: Final = b"mcp-session-id"
 
 class _Event(NamedTuple):
     stream: StreamId
-    frame: bytes
+    frame: bytes | Parts
     """Empty for the event that only opens a stream."""
+    size: int
 
 
 class Events(EventStore):
@@ -55,16 +57,25 @@ class Events(EventStore):
         dumped = None if message is None else message.model_dump_json(by_alias=True, exclude_unset=True)
         return self.keep(stream_id, None if dumped is None else dumped.encode())
 
-    def keep(self, stream_id: StreamId, frame: bytes | None) -> EventId:
+    def keep(self, stream_id: StreamId, frame: bytes | Parts | None) -> EventId:
         """Keep an encoded event; its id. One that is larger than everything that may be kept is not kept."""
         frame = frame or b""
         number = next(self._numbers)
-        self._events[number] = _Event(stream_id, frame)
-        self._size += len(frame)
+        kept = _Event(stream_id, frame, len(frame) if isinstance(frame, bytes) else size_of(frame))
+        if kept.size > self._max_bytes:
+            self._forget(stream_id)
+            return str(number)
+        self._events[number] = kept
+        self._size += kept.size
         while len(self._events) > self._max_events or self._size > self._max_bytes:
             _, old = self._events.popitem(last=False)
-            self._size -= len(old.frame)
+            self._size -= old.size
         return str(number)
+
+    def _forget(self, stream_id: StreamId) -> None:
+        """Forget a stream of which an event is missing: whoever comes back for it must not wait for that."""
+        for number in [number for number, kept in self._events.items() if kept.stream == stream_id]:
+            self._size -= self._events.pop(number).size
 
     async def replay_events_after(self, last_event_id: EventId, send_callback: EventCallback) -> StreamId | None:
         """Send what followed an event on its stream; the stream, or None when the event is not known any more."""
@@ -72,12 +83,13 @@ class Events(EventStore):
         if last not in self._events:
             return None
         stream = self._events[last].stream
-        for number, frame in tuple(self._after(last, stream)):
-            message = jsonrpc_message_adapter.validate_json(frame, by_name=False)
-            await send_callback(EventMessage(message, str(number)))
+        while behind := tuple(self._after(last, stream)):  # more may come while these are sent
+            for number, frame in behind:
+                await send_callback(EventMessage(_parsed(frame), str(number)))
+                last = number
         return stream
 
-    def _after(self, last: int, stream: StreamId) -> Iterator[tuple[int, bytes]]:
+    def _after(self, last: int, stream: StreamId) -> Iterator[tuple[int, bytes | Parts]]:
         return (
             (number, event.frame)
             for number, event in self._events.items()
@@ -89,35 +101,36 @@ class History:
     """The events of one response stream that the express lane writes.
 
     Args:
-        transport: the session's.
+        store: where the session's events are kept.
+        transport: the session's in the SDK, if it has one by now.
         request: the id of the request that is answered.
     """
 
-    def __init__(self, transport: Any, request: object) -> None:
+    def __init__(self, store: EventStore | None, transport: Callable[[], Any], request: object) -> None:
         self._transport = transport
         self._stream = str(request)
-        self._events, self._scoped = seams.event_log(transport, self._stream)
+        self._events, self._scoped = seams.event_log(store, self._stream)
 
     def opening(self) -> bytes:
         """The first event of the stream: it has an id and nothing else, and says when to come back."""
         return sse.encode(b"", id=self._events.keep(self._scoped, None), retry=RETRY)
 
-    async def event(self, frame: bytes, *, last: bool = False) -> bytes | None:
+    async def event(self, frame: bytes | Parts, *, last: bool = False) -> bytes | Parts | None:
         """Keep a message; as an event, or None when the downstream has come back for it on another connection."""
         number = self._events.keep(self._scoped, frame)
-        stream = seams.resumed(self._transport, self._stream)
+        transport = self._transport()
+        stream = None if transport is None else seams.resumed(transport, self._stream)
         if stream is None:
-            return sse.encode(frame, event="message", id=number)
-        await stream.send(EventMessage(jsonrpc_message_adapter.validate_json(frame, by_name=False), number))
+            return sse.encode(frame, event="message", id=number) if isinstance(frame, bytes) else event(frame, number)
+        await stream.send(EventMessage(_parsed(frame), number))
         if last:
             stream.close()
         return None
 
 
-def history_of(transport: Any, version: str, request: object) -> History | None:
-    """Where the events of a stream are kept; None where nobody could ask for them."""
-    known = version >= SINCE and seams.event_log(transport, "")[0] is not None
-    return History(transport, request) if known else None
+def _parsed(frame: bytes | Parts) -> JSONRPCMessage:
+    text = frame if isinstance(frame, bytes) else b"".join(frame)
+    return jsonrpc_message_adapter.validate_json(text, by_name=False)
 
 
 class Negotiated:

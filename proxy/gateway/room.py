@@ -6,9 +6,9 @@ comes back to such a session is told that it is gone, and opens another one (spe
 session with a request under way, an open GET stream included, never goes: where all are busy, one more is refused.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
 
 import anyio.lowlevel
 import structlog
@@ -27,52 +27,90 @@ _MODERN: Final = frozenset(version.encode() for version in MODERN_VERSIONS)
 log = structlog.get_logger(__name__)
 
 
+class Idle(Protocol):
+    """A session in which nothing goes on."""
+
+    @property
+    def deadline(self) -> float:
+        """When it ends by itself, by the clock of the loop."""
+        ...
+
+    def cancel(self) -> None:
+        """End it."""
+        ...
+
+
+class Hosted(Protocol):
+    """All sessions."""
+
+    def __len__(self) -> int:
+        """How many there are, with those that are on their way out."""
+        ...
+
+    def leaving(self) -> int:
+        """How many are on their way out: those who come at the same time need not end others for that."""
+        ...
+
+    def idle(self) -> Sequence[Idle]:
+        """Those in which nothing goes on, and that may end."""
+        ...
+
+
 class Room:
-    """ASGI middleware before the handshake era's session manager.
+    """Makes room.
 
     Args:
-        app: what it stands before.
-        live: the transports of the live sessions, by session id.
-        most: how many sessions there may be.
-        settle: brings the sessions' idle deadlines up to date.
+        sessions: all of them.
+        most: how many there may be.
     """
 
-    def __init__(
-        self, app: ASGIApp, live: Callable[[], Mapping[str, Any]], most: int, settle: Callable[[], None]
-    ) -> None:
-        self.app = app
-        self._live = live
+    def __init__(self, sessions: Hosted, most: int) -> None:
+        self._sessions = sessions
         self._most = most
-        self._settle = settle
         self._coming = 0
         """Requests under way that may each open a session."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _opens(scope):
-            await self.app(scope, receive, send)
-            return
+    @property
+    def left(self) -> bool:
+        """Whether there is room for one more."""
+        return len(self._sessions) - self._sessions.leaving() < self._most
+
+    def over(self, app: ASGIApp) -> ASGIApp:
+        """An app before which room is made, if it may open a session."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http" or scope["method"] != "POST" or not _opens(scope):
+                await app(scope, receive, send)
+                return
+            async with self.coming():
+                await app(scope, receive, send)
+
+        return serve
+
+    @asynccontextmanager
+    async def coming(self) -> AsyncIterator[None]:
+        """Within this block a session may be opened."""
         self._coming += 1
         try:
             await self._make()
-            await self.app(scope, receive, send)
+            yield
         finally:
             self._coming -= 1
 
     async def _make(self) -> None:
         """End as many idle sessions as those need that are coming, and wait until they have left."""
-        live = self._live()
-        missing = len(live) + self._coming - self._most
-        if missing <= 0:
+        live = len(self._sessions)
+        if live + self._coming <= self._most:
             return
-        self._settle()
-        idle = sorted((one.idle_scope for one in live.values() if _is_idle(one)), key=lambda one: float(one.deadline))
-        going = idle[: max(missing, self._most // _SHARE)]
-        for scope in going:
-            scope.cancel()
-        log.info("downstream.sessions.ended", idle=len(going), live=len(live), limit=self._most)
+        missing = live - self._sessions.leaving() + self._coming - self._most
+        if missing > 0:
+            idle = sorted(self._sessions.idle(), key=lambda one: float(one.deadline))
+            going = idle[: max(missing, self._most // _SHARE)]
+            for one in going:
+                one.cancel()
+            log.info("downstream.sessions.ended", idle=len(going), live=live, limit=self._most)
         for _ in range(_TURNS):
-            if len(self._live()) < self._most:
+            if len(self._sessions) < self._most:
                 break
             await anyio.lowlevel.checkpoint()
 
@@ -81,8 +119,3 @@ def _opens(scope: Scope) -> bool:
     """Whether a request may open a session: it belongs to none, and is not of the era that has none."""
     headers = dict(scope["headers"])
     return b"mcp-session-id" not in headers and headers.get(b"mcp-protocol-version") not in _MODERN
-
-
-def _is_idle(transport: Any) -> bool:
-    scope = transport.idle_scope
-    return scope is not None and scope.deadline < math.inf and not scope.cancel_called

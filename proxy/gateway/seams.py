@@ -4,17 +4,24 @@
 underscore of theirs.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastmcp import FastMCP
+from fastmcp.server.session_scoped_event_store import SessionScopedEventStore
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, authorization_context
 from mcp.server.connection import Connection
 from mcp.server.context import ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http import EventStore
 from mcp.shared.dispatcher import Outbound
 from mcp.shared.exceptions import MCPError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.routing import Route
+
+from proxy.gateway.silent import Silent
 
 
 def low_level(server: FastMCP) -> Server[Any]:
@@ -40,13 +47,18 @@ def request_channel(ctx: ServerRequestContext[Any, Any]) -> Outbound:
 def capabilities(peer: Connection) -> Mapping[str, Any]:
     """What the downstream declared, as JSON."""
     declared = peer.client_capabilities
-    return {} if declared is None else declared.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return {} if declared is None else dumped(declared)
+
+
+def dumped(model: BaseModel) -> dict[str, Any]:
+    """What a downstream said of itself, as JSON."""
+    return model.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
 def client_info(peer: Connection) -> Mapping[str, Any] | None:
     """How the downstream introduced itself, as JSON."""
     params = peer.client_params
-    return None if params is None else params.client_info.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return None if params is None else dumped(params.client_info)
 
 
 def session_transports(app: Starlette, path: str) -> Callable[[], Mapping[str, Any]]:
@@ -54,14 +66,18 @@ def session_transports(app: Starlette, path: str) -> Callable[[], Mapping[str, A
 
     FastMCP makes the manager anew with every lifespan, so it is looked up each time.
     """
-    endpoint = next(route.endpoint for route in app.routes if isinstance(route, Route) and route.path == path)
-    inner: Any = getattr(endpoint, "app", endpoint)  # behind RequireAuthMiddleware, if there is authentication
+    inner = _endpoint(app, path)
 
     def live() -> Mapping[str, Any]:
         manager = inner.session_manager
         return {} if manager is None else manager._server_instances  # noqa: SLF001 - nothing public tells
 
     return live
+
+
+def _endpoint(app: Starlette, path: str) -> Any:
+    endpoint = next(route.endpoint for route in app.routes if isinstance(route, Route) and route.path == path)
+    return getattr(endpoint, "app", endpoint)  # behind RequireAuthMiddleware, if there is authentication
 
 
 def keep_awake(transport: Any, used: float, *, least: float = 0.0) -> None:
@@ -79,12 +95,20 @@ def keep_awake(transport: Any, used: float, *, least: float = 0.0) -> None:
             scope.deadline = until
 
 
-def event_log(transport: Any, stream: str) -> tuple[Any, str]:
-    """Where a session's events are kept, and under which name there; None if they are not."""
-    scoped = transport._event_store  # noqa: SLF001 - the transport has it for itself
-    if scoped is None:
-        return None, stream
-    return scoped._event_store, scoped._scope_stream_id(stream)  # noqa: SLF001 - FastMCP's partition by session
+def events_of(transport: Any) -> EventStore | None:
+    """Where a session's events are kept; None if they are not."""
+    store: EventStore | None = transport._event_store  # noqa: SLF001 - the transport has it for itself
+    return store
+
+
+def scoped_events(events: EventStore | None, session_id: str) -> EventStore | None:
+    """The part of one session, as FastMCP parts events by session; None if they are not kept."""
+    return None if events is None else SessionScopedEventStore(events, session_id=session_id)
+
+
+def event_log(store: Any, stream: str) -> tuple[Any, str]:
+    """Where the events behind a session's part are, and under which name there a stream of it is."""
+    return store._event_store, store._scope_stream_id(stream)  # noqa: SLF001 - FastMCP's partition by session
 
 
 def resumed(transport: Any, stream: str) -> Any:
@@ -93,16 +117,68 @@ def resumed(transport: Any, stream: str) -> Any:
     return None if pair is None else pair[0]
 
 
+def idle_scopes(transports: Iterable[Any]) -> list[Any]:
+    """The scopes, each with a deadline, of the sessions in which nothing goes on; cancelling one ends its session."""
+    scopes = (transport.idle_scope for transport in transports)
+    return [one for one in scopes if one is not None and one.deadline < math.inf and not one.cancel_called]
+
+
+def leaving(transports: Iterable[Any]) -> int:
+    """How many of the sessions were ended by their scopes and are on their way out."""
+    scopes = (transport.idle_scope for transport in transports)
+    return sum(one is not None and one.cancel_called for one in scopes)
+
+
+class Reviver:
+    """Opens SDK sessions under ids that are known already. FastMCP makes the manager anew with every lifespan.
+
+    Args:
+        app: the ASGI app with the endpoint.
+        path: the endpoint.
+    """
+
+    def __init__(self, app: Starlette, path: str) -> None:
+        self._endpoint = _endpoint(app, path)
+
+    async def revive(self, session_id: str, store: EventStore | None, hello: Silent) -> bool:
+        """Let the SDK open a session with an ``initialize``; False if it would not.
+
+        Args:
+            session_id: its id.
+            store: where its events are kept.
+            hello: the request, in the name of whom the session belongs to.
+        """
+        manager = self._endpoint.session_manager
+        user = hello.scope.get("user")
+        requestor = authorization_context(user) if isinstance(user, AuthenticatedUser) else None
+        transport = None if manager is None else manager._admit_session(requestor)  # noqa: SLF001 - ids are its own
+        if transport is None:
+            return False
+        for known in (manager._server_instances, manager._session_owners):  # noqa: SLF001 - same
+            if transport.mcp_session_id in known:
+                known[session_id] = known.pop(transport.mcp_session_id)
+        transport.mcp_session_id = session_id
+        transport._event_store = store  # noqa: SLF001 - what was kept before must be found
+        await manager._serve_opening_request(transport, hello.scope, hello.receive, hello.send)  # noqa: SLF001 - same
+        return session_id in manager._server_instances  # noqa: SLF001 - same
+
+
 __all__ = [
     "MCPError",
+    "Reviver",
     "capabilities",
     "client_info",
     "connection",
+    "dumped",
     "event_log",
+    "events_of",
+    "idle_scopes",
     "keep_awake",
+    "leaving",
     "low_level",
     "plug_in",
     "request_channel",
     "resumed",
+    "scoped_events",
     "session_transports",
 ]

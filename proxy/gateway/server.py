@@ -1,6 +1,6 @@
 """The gateway: a FastMCP server with the relay plugged in, and the doors that lead to it."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,18 +33,22 @@ from proxy.gateway.hot import HotDoor
 from proxy.gateway.identity import Identity
 from proxy.gateway.joining import Joint
 from proxy.gateway.metadata import Metadata
+from proxy.gateway.opened import Open
 from proxy.gateway.ownership import Ownership
 from proxy.gateway.paths import AgentPath, TrimmedHeaders, current, split
 from proxy.gateway.places import BoundedStreams
 from proxy.gateway.relay import Relay, input_schema
 from proxy.gateway.resume import RETRY, Events, Negotiated
 from proxy.gateway.room import Room
+from proxy.gateway.sessions import Sessions
 from proxy.gateway.shallow import Shallow
 from proxy.gateway.shortcut import ShortCut
 from proxy.gateway.state import Sealer
 from proxy.gateway.status import METRICS, PATH, MetricsDoor, StatusDoor
 from proxy.gateway.stdio import stdio_streams
 from proxy.gateway.subscriptions import Subscriptions
+from proxy.gateway.waking import Waking
+from proxy.gateway.welcome import Welcome
 from proxy.model import Caller, Params
 from proxy.runtime import Runtime
 
@@ -69,10 +73,17 @@ class Gateway:
         self.joint = Joint(runtime, Sealer([key.get_secret_value() for key in settings.state_keys]))
         self.finish = Finish({"name": settings.name, "version": __version__})
         self.relay = Relay(runtime, self.joint, self.audience, self.subscriptions, self.finish)
-        self.lane = ExpressLane(runtime, self.joint, self.finish, settings.path)
+        self.sessions = Sessions(settings.session_idle)
+        self.room = Room(self.sessions, settings.max_sessions)
+        welcome = Welcome(runtime, seams.low_level(self.server), self.sessions, self.room)
+        self.waking = Waking(self.sessions, welcome, self.audience)
+        self.lane = ExpressLane(runtime, self.joint, self.finish, self.waking, settings.path)
         self.ownership = Ownership()
         self.forwarding = Forwarding(runtime)
         self.relay.on_opened = self._opened
+        self.relay.on_enlisted = self.waking.enlisted
+        self.sessions.on_opened = self._rests
+        self.sessions.on_closed = self._rested
         self.identity = Identity(runtime.config, state)
         self.metadata = Metadata(runtime.config, (settings.path, SSE_PATH))
         self.guard = Guard(self.identity, self.metadata, self._is_door)
@@ -147,11 +158,11 @@ class Gateway:
         hosts = [settings.host, *settings.allowed_hosts]
         origins = list(settings.allowed_origins)
         lane = [Middleware(self.lane.over)] if settings.express else []
-        room = Middleware(Room, live=self._transports, most=settings.max_sessions, settle=self.lane.settle)
+        events = self.sessions.events = Events()
         main = self.server.http_app(
             settings.path,
-            middleware=[*middleware, *lane, room, Middleware(Shallow)],
-            event_store=Events(),
+            middleware=[*middleware, *lane, Middleware(self.room.over), Middleware(Shallow)],
+            event_store=events,
             retry_interval=RETRY,
             session_idle_timeout=settings.session_idle,
             host_origin_protection=True,
@@ -166,26 +177,25 @@ class Gateway:
             allowed_hosts=hosts,
             allowed_origins=origins,
         )
-        self.lane.transports = seams.session_transports(main, settings.path)
+        self.sessions.transports = seams.session_transports(main, settings.path)
+        self.waking.reviver = seams.Reviver(main, settings.path)
         if not settings.express:
             return Doors(main, legacy)
         return Doors(main, legacy, self._short_cut(agent).over(main), self._hot(main, agent))
-
-    def _transports(self) -> Mapping[str, Any]:
-        """The transports of the live handshake sessions, by session id."""
-        return self.lane.transports()
 
     def _short_cut(self, agent: str | None) -> ShortCut:
         """The same guards as on the long way (``http_app``), those of Host and Origin and of bodies being its own."""
         settings = self.runtime.config.server
         select = partial(AgentPath, known=lambda: self.runtime.config.agents, flag=agent, sees=self._sees)
-        return ShortCut(
+        short = ShortCut(
             self.lane.serve,
             self.lane.vouched,
             path=settings.path,
             max_body=settings.max_body,
             guards=(self.guard.over, select, self.forwarding.over),
         )
+        short.listen = self.waking.listen
+        return short
 
     def _hot(self, app: ASGIApp, agent: str | None) -> HotDoor:
         """The same guards once more, without ASGI between them."""
@@ -196,13 +206,22 @@ class Gateway:
 
     def _opened(self, connection: Connection, owner: str) -> None:
         self.ownership.opened(connection, owner)
-        self.lane.opened(connection, owner)
+        self.sessions.opened(connection, owner)
+
+    def _rests(self, session: Open, caller: Caller) -> None:
+        self.ownership.note(session.session_id, session.owner)
+        self.relay.versions[session.session_id] = caller.version
+        self.audience.keep(caller.agent)
+
+    def _rested(self, session_id: str) -> None:
+        self.ownership.forget(session_id)
+        self.relay.versions.pop(session_id, None)
 
     async def _end_sessions(self) -> None:
         """End the sessions of those who were shut out, and what runs in them."""
-        transports = self.lane.transports()
+        transports = self.sessions.transports()
         for session_id in self.ownership.fallen(self.identity.stands):
-            if session_id in transports:
+            if not self.sessions.end_id(session_id) and session_id in transports:
                 await transports[session_id].terminate()
 
     def _is_door(self, path: str) -> bool:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.gateway.intake import again, body_of, headers_of
+from proxy.gateway.intake import SESSION, again, body_of, headers_of
 from proxy.gateway.paths import PRINCIPAL_KEY, split
+from proxy.gateway.replying import DECLINED
 
 _ORIGINAL: Final = "manifold.original"
 _HEADERS: Final = "manifold.headers"
@@ -22,6 +23,8 @@ MAX_VOUCHED: Final = 1024
 
 Serve = Callable[[Scope, Mapping[bytes, bytes], bytes, tuple[Receive, Send]], Awaitable[bool]]
 """Serves a request completely, or says that it did not touch it."""
+Listen = Callable[[ASGIApp, Scope, tuple[Receive, Send]], Awaitable[bool]]
+"""The same for a GET; the app goes on with it if the session changes hands."""
 Key = tuple[Any, ...]
 
 
@@ -64,6 +67,8 @@ class ShortCut:
         guards: tuple[Callable[[ASGIApp], ASGIApp], ...],
     ) -> None:
         self._serve = serve
+        self.listen: Listen = _nobody
+        """The lane for those who listen to news."""
         self._vouched = vouched
         self._path = path
         self._max_body = max_body
@@ -72,18 +77,24 @@ class ShortCut:
     def over(self, app: ASGIApp) -> ASGIApp:
         """The short way in front of an app, where everything goes that cannot take it."""
 
+        async def long_way(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope[_ORIGINAL], PRINCIPAL_KEY: scope[PRINCIPAL_KEY]}, receive, send)
+
         async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["method"] == "GET":
+                if not await self.listen(long_way, scope, (receive, send)):
+                    await long_way(scope, receive, send)
+                return
             body = await body_of(receive)
             if body is None or not await self._serve(scope, scope[_HEADERS], body, (receive, send)):
-                original = {**scope[_ORIGINAL], PRINCIPAL_KEY: scope[PRINCIPAL_KEY]}
-                await app(original, again(body, receive), send)
+                await long_way(scope, again(body, receive), send)
 
         guarded: ASGIApp = inside
         for guard in reversed(self._guards):
             guarded = guard(guarded)
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            headers = self._fit(scope)
+            headers = None if scope.get(DECLINED) else self._fit(scope)
             if headers is None:
                 await app(scope, receive, send)
             else:
@@ -93,16 +104,23 @@ class ShortCut:
 
     def _fit(self, scope: Scope) -> Mapping[bytes, bytes] | None:
         """The headers of a request that may take the short way."""
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["method"] not in ("POST", "GET"):
             return None
         path = scope["path"]
         if path != self._path and split(path)[1] != self._path:
             return None
-        headers = headers_of(scope)
+        listens = scope["method"] == "GET"
+        headers = dict(scope["headers"]) if listens else headers_of(scope)
         if headers is None or not self._vouched.knows(scope, headers):
             return None
+        if listens:
+            return headers if SESSION in headers else None
         length = headers.get(b"content-length", b"")
         return headers if length.isdigit() and int(length) <= self._max_body else None
+
+
+async def _nobody(_app: ASGIApp, _scope: Scope, _channel: tuple[Receive, Send]) -> bool:
+    return False
 
 
 def _key(scope: Scope, headers: Mapping[bytes, bytes]) -> Key:

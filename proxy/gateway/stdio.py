@@ -45,13 +45,13 @@ async def stdio_streams(
         limit: the longest message in bytes; a longer one is reported, answered if it is a request, and skipped.
         opening: what has been said already, and who remembers what is said.
     """
+    # From here on nobody else reads standard input, and standard output is where it was.
+    remember = None if opening is None else Remember(opening)
     if not (_pollable(0) and _pollable(1)):
         # Redirected to or from a regular file, which no event loop can wait for.
         async with stdio_server() as (read, write):
             yield read, write
         return
-    # From here on nobody else reads standard input.
-    remember = None if opening is None else Remember(opening)
     with _claimed() as (source, sink):
         reader, writer = await _connect(source, sink)
         inbound_send, inbound = anyio.create_memory_object_stream[Inbound](0)

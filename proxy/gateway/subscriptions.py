@@ -4,8 +4,9 @@ A subscription belongs to one downstream connection, or to one ``subscriptions/l
 the upstream all of them together are one (``Upstream.subscribe`` counts).
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
 
 import anyio
 import structlog
@@ -23,7 +24,10 @@ from proxy.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
-UPDATED = "notifications/resources/updated"
+UPDATED: Final = "notifications/resources/updated"
+
+MAX_DUE: Final = 256
+"""Resources of which one subscription may be due news at a time: an upstream may invent any number below one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,14 +43,28 @@ class Subscription:
     send: Send
 
 
+@dataclass(eq=False, slots=True)
+class _Due:
+    """What one subscription is still to be told: by resource, for news of one replace each other."""
+
+    news: dict[str, Params] = field(default_factory=dict)
+    dropped: int = 0
+
+    def add(self, uri: str, params: Params) -> None:
+        if uri in self.news or len(self.news) < MAX_DUE:
+            self.news[uri] = params
+        else:
+            self.dropped += 1
+
+
 class Subscriptions:
     """All of them. Deliveries and farewells run in the task group given to ``open``."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._all: dict[str, set[Subscription]] = {}
-        self._telling: dict[tuple[Subscription, str], Params | None] = {}
-        """Who is being told of which resource, and what to say next."""
+        self._telling: dict[Subscription, _Due] = {}
+        """Who is being told something."""
         self._tasks: TaskGroup | None = None
 
     def open(self, tasks: TaskGroup) -> None:
@@ -124,35 +142,44 @@ class Subscriptions:
             return
         for subscription in tuple(self._all.get(upstream, ())):
             if covers(subscription.uri, uri):
-                self._due((subscription, uri), params)
+                self._due(subscription, uri, params)
 
-    def _due(self, key: tuple[Subscription, str], params: Params) -> None:
-        """Tell it, or once more when the downstream has taken the last one: news of one resource replace each other."""
-        under_way = key in self._telling
-        self._telling[key] = params
-        if not under_way and self._tasks is not None:
-            self._tasks.start_soon(self._tell_all, key)
+    def _due(self, subscription: Subscription, uri: str, params: Params) -> None:
+        """Tell it, or when it has taken what it is being told."""
+        due = self._telling.get(subscription)
+        if due is None and self._tasks is not None:
+            due = self._telling[subscription] = _Due()
+            self._tasks.start_soon(self._tell_all, subscription, due)
+        if due is not None:
+            due.add(uri, params)
 
-    async def _tell_all(self, key: tuple[Subscription, str]) -> None:
+    async def _tell_all(self, subscription: Subscription, due: _Due) -> None:
         try:
-            while (params := self._telling[key]) is not None:
-                self._telling[key] = None
-                await self._tell(key[0], params)
+            while due.news and subscription in self._all.get(subscription.upstream, ()):
+                params = due.news.pop(next(iter(due.news)))
+                if (told := self._worded(subscription, params)) is None or await _taken(subscription, told):
+                    continue
+                due.dropped += 1 + len(due.news)
+                due.news.clear()
         finally:
-            del self._telling[key]
+            del self._telling[subscription]
+            if due.dropped:
+                log.warning("downstream.updates.dropped", uri=subscription.exported, count=due.dropped)
 
-    async def _tell(self, subscription: Subscription, params: Params) -> None:
+    @staticmethod
+    def _worded(subscription: Subscription, params: Params) -> Params | None:
+        """What to tell it; None is nothing."""
         try:
             view = subscription.view()
         except UnknownServer:
-            return  # its agent was removed
+            return None  # its agent was removed
         if not view.readable(subscription.upstream, params["uri"]):
-            return  # and what it may not see any more, or of what it subscribed to, it does not hear of either
+            return None  # what it may not see any more, or of what it subscribed to, it does not hear of either
         own = {key: value for key, value in params.items() if key != "_meta"}
         told = rewrite.incoming(view, subscription.upstream, UPDATED, own)
         if told is not None and params["uri"] == subscription.uri:
             told = {**told, "uri": subscription.exported}
-        await _bounded(lambda: subscription.send(UPDATED, told))
+        return told
 
 
 def asked(request: Request, found: Route | Subscription | None) -> Call:
@@ -171,11 +198,12 @@ def covers(subscribed: str, updated: str) -> bool:
     return updated == subscribed or updated.startswith(subscribed.rstrip("/") + "/")
 
 
-async def _bounded(send: Callable[[], Awaitable[None]]) -> None:
-    with anyio.move_on_after(PATIENCE) as scope:
+async def _taken(subscription: Subscription, params: Params) -> bool:
+    """Tell it; False when it does not take it in time."""
+    with anyio.move_on_after(PATIENCE):
         try:
-            await send()
+            await subscription.send(UPDATED, params)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             log.debug("downstream.gone", method=UPDATED)
-    if scope.cancelled_caught:
-        log.warning("downstream.slow", method=UPDATED, seconds=PATIENCE)
+        return True
+    return False

@@ -17,6 +17,7 @@ def writable(reply: Reply, upstream: str) -> Reply:
     Raises:
         ProtocolFault: it is nested too deeply.
     """
-    if too_deep(reply.raw, DEEPEST_RESULT):
+    body = reply.body
+    if body.depth > DEEPEST_RESULT if body is not None else too_deep(reply.raw, DEEPEST_RESULT):
         raise ProtocolFault("its result is nested too deeply to be passed on", upstream=upstream)
     return reply

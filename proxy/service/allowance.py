@@ -180,9 +180,9 @@ class _Share:
     def check_size(self, call: Call, reply: Reply) -> None:
         """See that a result may be passed on."""
         largest = self._limits.max_result
-        if largest is not None and len(reply.raw) > largest:
+        if largest is not None and reply.size > largest:
             raise ProtocolFault(
-                f"The result of {subject(call)} on {call.upstream} has {len(reply.raw)} bytes, "
+                f"The result of {subject(call)} on {call.upstream} has {reply.size} bytes, "
                 f'more than the {largest} that the agent "{self._agent}" takes.',
                 upstream=call.upstream,
                 hint="The call was executed. Ask for less; the operator may raise the agent's limits.max_result.",

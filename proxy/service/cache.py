@@ -63,17 +63,17 @@ class ReplyStore:
     def put(self, key: Key, reply: Reply, now: float) -> None:
         """Remember a result, and forget others to make room. One which is too large is not remembered."""
         self._drop(key)
-        if len(reply.raw) > self.policy.max_bytes // 8:
+        if reply.size > self.policy.max_bytes // 8:
             return
         self._entries[key] = (_fresh(reply), now + self.policy.ttl)
-        self.size += len(reply.raw)
+        self.size += reply.size
         self.trim()
 
     def trim(self) -> None:
         """Forget the least recently used until the rest fits."""
         while len(self._entries) > self.policy.max_entries or self.size > self.policy.max_bytes:
             _, (reply, _) = self._entries.popitem(last=False)
-            self.size -= len(reply.raw)
+            self.size -= reply.size
             self.evictions += 1
 
     def clear(self) -> None:
@@ -84,11 +84,11 @@ class ReplyStore:
     def _drop(self, key: Key) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self.size -= len(entry[0].raw)
+            self.size -= entry[0].size
 
 
 def _fresh(reply: Reply) -> Reply:
-    return Reply(reply.raw, era=reply.era)
+    return Reply(b"" if reply.body else reply.raw, era=reply.era, body=reply.body)
 
 
 def _is_write(call: Call) -> bool:

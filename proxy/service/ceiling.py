@@ -25,7 +25,7 @@ class Ceiling:
 
         async def run(call: Call) -> Reply:
             reply = await service(call)
-            if (size := len(reply.raw)) > self._limit:
+            if (size := reply.size) > self._limit:
                 what = f"its result of {size} bytes is over the limit of {self._limit}"
                 raise ProtocolFault(
                     f"{subject(call)} on {call.upstream}: {what}.",

@@ -39,7 +39,7 @@ class Alarm(Protocol):
 class Lane:
     """Alarms that all take equally long. Mutable state: the alarms, oldest first, and one armed timer."""
 
-    __slots__ = ("_alarms", "_clock", "_now", "_timer", "seconds")
+    __slots__ = ("_alarms", "_clock", "_now", "_timer", "loop", "seconds")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self.seconds = seconds
@@ -47,6 +47,8 @@ class Lane:
         self._now = clock.now
         self._alarms: dict[Alarm, None] = {}
         self._timer: Timer | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop of those who wait here; asking which one runs costs a system call."""
 
     def start(self, alarm: Alarm) -> None:
         """Let ``alarm`` ring ``seconds`` from now, unless it is stopped; starts again what already waits here."""
@@ -103,8 +105,8 @@ class Interrupt:
 
     __slots__ = ("_base", "_ended", "_task", "rung")
 
-    def __init__(self) -> None:
-        task = asyncio.current_task()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("Only a running task can be interrupted.")
         self._task = task
@@ -138,7 +140,9 @@ class Limit(Interrupt):
     at: float
 
     def __init__(self, lane: Lane) -> None:
-        super().__init__()
+        if lane.loop is None:
+            lane.loop = asyncio.get_running_loop()
+        super().__init__(lane.loop)
         self._lane = lane
         self._held = 0
         lane.start(self)

@@ -72,7 +72,7 @@ class ResultKind(Enum):
 def kind_of(reply: Reply) -> ResultKind:
     """Read ``isError`` (``tools/call``) and ``resultType`` (2026-07-28, multi round-trip requests) off a result."""
     try:
-        head = _HEAD.decode(reply.raw)
+        head = _HEAD.decode(reply.raw) if reply.head is None else msgspec.convert(reply.head, _Head)
     except msgspec.DecodeError:
         return ResultKind.COMPLETE
     if head.is_error is True:

@@ -8,13 +8,15 @@ class Window:
     time that goes back counts as no time.
     """
 
-    __slots__ = ("_bad", "_good", "_newest", "_width", "bad", "good")
+    __slots__ = ("_bad", "_good", "_newest", "_place", "_until", "_width", "bad", "good")
 
     def __init__(self, seconds: float, buckets: int = 10) -> None:
         self._width = seconds / buckets
         self._good = [0] * buckets
         self._bad = [0] * buckets
         self._newest = 0
+        self._place = 0
+        self._until = self._width
         self.good = 0
         """Good outcomes in the window, as of the last call with a time."""
         self.bad = 0
@@ -22,10 +24,9 @@ class Window:
 
     def add_good(self, now: float) -> None:
         """Count a good outcome."""
-        bucket = int(now / self._width)
-        if bucket > self._newest:
-            self._roll(bucket)
-        self._good[self._newest % len(self._good)] += 1
+        if now >= self._until:
+            self.roll(now)
+        self._good[self._place] += 1
         self.good += 1
 
     def add_bad(self, now: float) -> None:
@@ -72,3 +73,5 @@ class Window:
             self.bad -= self._bad[place]
             self._good[place] = self._bad[place] = 0
         self._newest = bucket
+        self._place = bucket % buckets
+        self._until = (bucket + 1) * self._width

@@ -1,4 +1,7 @@
-"""Requests which an upstream puts to us: each is answered in a task of its own."""
+"""Requests which an upstream puts to us: each is answered in a task of its own.
+
+Nobody waits for them but the upstream, so all the work that they make is on the account of its share.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -10,6 +13,7 @@ from msgspec import UNSET
 
 from proxy.errors import INTERNAL_ERROR, INVALID_PARAMS, ManifoldError, Rejected, UpstreamError
 from proxy.model import Json, Params
+from proxy.upstream.share import Metered, Share
 from proxy.wire import envelope
 from proxy.wire.envelope import Malformed, Message
 
@@ -30,30 +34,31 @@ log = structlog.get_logger(__name__)
 class Answering:
     """Answers an upstream's requests over one link. Lives in the link's task group."""
 
-    def __init__(self, upstream: str, tasks: TaskGroup, send: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(self, upstream: str, tasks: TaskGroup, send: Callable[[bytes], Awaitable[None]], share: Share) -> None:
         self._upstream = upstream
         self._tasks = tasks
         self._send = send
+        self._share = share
         self._running: dict[object, anyio.CancelScope] = {}
+        self._count = 0
+        """How many requests are being answered; an upstream may use one id for several."""
         self._dropped = 0
-        self._sending = anyio.Semaphore(_AT_ONCE)
+        self._sending = anyio.Semaphore(_AT_ONCE, fast_acquire=True)
 
     @property
     def busy(self) -> bool:
         """Whether so many requests are being answered that more of them had better wait."""
-        return len(self._running) >= MAX_RUNNING // 2
+        return self._count >= MAX_RUNNING // 2
 
     def take(self, message: Message, ask: Ask) -> None:
         """Start to answer a request. Called by readers, so it does not wait."""
-        if len(self._running) >= 2 * MAX_RUNNING:
+        if self._count >= 2 * MAX_RUNNING:
             self._dropped += 1
             return
-        if self._dropped:
-            log.warning("link.requests.dropped", upstream=self._upstream, count=self._dropped)
-            self._dropped = 0
         scope = self._running[message.id] = anyio.CancelScope()
-        refuse = len(self._running) > MAX_RUNNING
-        self._tasks.start_soon(self._answer, message, _refuse if refuse else ask, scope)
+        self._count += 1
+        refuse = self._count > MAX_RUNNING
+        self._tasks.start_soon(self._metered, message, _refuse if refuse else ask, scope)
 
     def cancel(self, number: object) -> bool:
         """Give up a request that the upstream no longer wants answered; False when no such request runs."""
@@ -61,6 +66,9 @@ class Answering:
         if scope is not None:
             scope.cancel()
         return scope is not None
+
+    async def _metered(self, message: Message, ask: Ask, scope: anyio.CancelScope) -> None:
+        await Metered(self._answer(message, ask, scope), self._share)
 
     async def _answer(self, message: Message, ask: Ask, scope: anyio.CancelScope) -> None:
         try:
@@ -73,6 +81,10 @@ class Answering:
         finally:
             if self._running.get(message.id) is scope:
                 del self._running[message.id]
+            self._count -= 1
+            if self._dropped and self._count <= MAX_RUNNING:
+                log.warning("link.requests.dropped", upstream=self._upstream, count=self._dropped)
+                self._dropped = 0
 
     async def _frame(self, message: Message, ask: Ask) -> bytes:
         """The answer. Whatever goes wrong on our side becomes an error, for the upstream is waiting."""

@@ -9,19 +9,20 @@ import asyncio
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import anyio
 
+from proxy.upstream.exits import watch_exit
 from proxy.upstream.group import group_lives, signal_group
 from proxy.upstream.slices import Slices
 from proxy.upstream.spawn import Command
 
 _STDIN, _STDOUT, _STDERR, _EXIT = 0, 1, 2, 3
 _LAST_SIGNS: Final = frozenset((_STDOUT, _STDERR, _EXIT))
+_HARMLESS: Final = frozenset((_STDERR,))
 
 _SMALL: Final = 1 << 12
 """Bytes up to which a frame may wait for others."""
@@ -109,8 +110,13 @@ class Child:
 
     @property
     def ending(self) -> bool:
-        """Whether there is any sign that the child is at its end. True at once when it has died."""
-        return bool(self._signs - {_STDERR}) or self._exit_code() is not None
+        """Whether there is any sign that the child is at its end. True at once when it has died.
+
+        The system is asked once for all frames of one turn of the event loop, before the first.
+        """
+        if not self._signs <= _HARMLESS:
+            return True
+        return not self._outbox and self._exit_code() is not None
 
     @property
     def status(self) -> str:
@@ -135,6 +141,11 @@ class Child:
         frames, self._outbox = self._outbox, []
         if frames and not self._stdin.transport.is_closing():
             self._stdin.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a frame can be written now: it lives, and has read most of what was written."""
+        return self._stdin.full is None and not self.ending
 
     async def writable(self) -> None:
         """Wait until the child has read most of what was written, or shows signs of its end."""
@@ -177,7 +188,7 @@ class Child:
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        self._unwatch = _watch_exit(self._process, loop, self._has_exited)
+        self._unwatch = watch_exit(self._process, loop, self._has_exited)
         await loop.connect_write_pipe(lambda: self._stdin, self._process.stdin)
         await loop.connect_read_pipe(lambda: self._outputs[0], self._process.stdout)
         await loop.connect_read_pipe(lambda: self._outputs[1], self._process.stderr)
@@ -265,32 +276,3 @@ class _Pipe(asyncio.Protocol):
 
 def _nothing(*_args: object) -> None:
     """A hook that is not set."""
-
-
-def _watch_exit(
-    process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop, exited: Callable[[], None]
-) -> Callable[[], None]:
-    """Call ``exited`` once when the process has ended; returns how to stop watching."""
-    if hasattr(os, "pidfd_open"):
-        with suppress(OSError):  # a sandbox may forbid it
-            watched = os.pidfd_open(process.pid)
-
-            def unwatch() -> None:
-                loop.remove_reader(watched)
-                with suppress(OSError):
-                    os.close(watched)
-
-            def ended() -> None:
-                loop.remove_reader(watched)
-                exited()
-
-            loop.add_reader(watched, ended)
-            return unwatch
-
-    def wait() -> None:
-        process.wait()
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(exited)
-
-    threading.Thread(target=wait, name=f"wait-{process.pid}", daemon=True).start()
-    return _nothing

@@ -26,6 +26,7 @@ from proxy.upstream.pending import too_large
 from proxy.upstream.proof import proven, remedy
 from proxy.upstream.share import Share
 from proxy.wire.headers import LAST_EVENT, SESSION, VERSION
+from proxy.wire.large import Frame
 from proxy.wire.packing import ACCEPTED, Unpackable
 
 CONNECTIONS: Final = 100
@@ -185,6 +186,20 @@ class HttpClient:
             return await response.whole(limit)
         except TooMuch as error:
             raise too_large(self.upstream, error.size, limit) from None
+        except BROKEN as error:
+            raise lost(error, self.upstream) from error
+
+    async def frame(self, response: Response) -> bytes | Frame:
+        """Read a whole body which is one message.
+
+        Raises:
+            ProtocolFault: it has more than ``max_message``.
+            Lost: it broke off.
+        """
+        try:
+            return await response.frame(self.max_message)
+        except TooMuch as error:
+            raise too_large(self.upstream, error.size, self.max_message) from None
         except BROKEN as error:
             raise lost(error, self.upstream) from error
 

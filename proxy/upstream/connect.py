@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import structlog
@@ -33,6 +33,16 @@ class Way:
     """Its address; None is the first."""
     held: Held = NOTHING
     """What is shown to it."""
+
+
+class Connect(Protocol):
+    """Opens a session with an upstream and closes it again: ``connected``."""
+
+    def __call__(
+        self, name: str, config: UpstreamConfig, heard: Heard, offer: Offer, *, way: Way = ...
+    ) -> AbstractAsyncContextManager[Session]:
+        """Open it when the block is entered; raises UpstreamError."""
+        ...
 
 
 @asynccontextmanager

@@ -28,8 +28,9 @@ from proxy.upstream.pending import (
 )
 from proxy.upstream.share import Share
 from proxy.upstream.writing import written
-from proxy.wire import envelope
+from proxy.wire import envelope, large
 from proxy.wire.envelope import Kind, Malformed, Message
+from proxy.wire.large import Frame
 from proxy.wire.lines import Oversized
 
 OPENINGS: Final = ("server/discover", "initialize")
@@ -57,10 +58,19 @@ class DuplexLink(ABC):
         self._max_message = max_message
         self._numbers = count(1)
         self._pending: dict[int, Pending] = {}
+        self._spoken: set[Pending] = set()
+        """Those of which the upstream has said something before its answer; mostly none."""
         self._share = Share()
-        self._answering = Answering(upstream, tasks, self._send)
+        self._unasked = False
+        """Whether something was read that answers nothing."""
+        self._answering = Answering(upstream, tasks, self._send, self._share)
         self._reason: str | None = None
         self._dead = anyio.Event()
+
+    def _put(self, frame: bytes) -> bool:
+        """Write a frame if there is room for it now; False where that takes ``_ready`` and ``_write``."""
+        del frame
+        return False
 
     @abstractmethod
     async def _ready(self) -> None:
@@ -112,11 +122,14 @@ class DuplexLink(ABC):
         del headers
         number = next(self._numbers)
         frame = written(envelope.request, number, method, with_own_token(params, back, number))
-        await self._ready()
+        if not (sent := self._put(frame)):
+            await self._ready()
         pending = self._pending[number] = Pending(method, back, self._share)
         try:
-            await self._write(frame)
-            return reply_of(await pending.outcome(), self.upstream)
+            if not sent:
+                await self._write(frame)
+            await pending.wake
+            return reply_of(pending.answer or await pending.outcome(), self.upstream)
         except UpstreamError:
             raise
         except BaseException:
@@ -125,6 +138,7 @@ class DuplexLink(ABC):
             raise
         finally:
             del self._pending[number]
+            self._spoken.discard(pending)
             if pending.dropped:
                 self.log.warning("link.notifications.dropped", method=method, count=pending.dropped)
 
@@ -161,21 +175,26 @@ class DuplexLink(ABC):
             return Lost(f"it was gone before it had answered: {reason}", upstream=self.upstream, hint=self.not_started)
         return Lost(f"the connection was lost during the call: {reason}", upstream=self.upstream)
 
-    def _receive(self, frame: bytes) -> None:
+    def _receive(self, frame: bytes | Frame) -> None:
         """Take a frame from the upstream, in the order of the wire."""
-        for message in envelope.read(frame):
+        for message in large.read(frame):
             if isinstance(message, Malformed):
                 self._misread(frame, message)
             elif message.method is UNSET:
                 self._answered(message)
             else:
-                began = self._share.now()
+                self._unasked = True
                 self._said(message)
-                self._share.charge(began)
+
+    def _charge(self, began: float) -> None:
+        """What was read and taken since ``began`` is on the account of the share; mere answers are not."""
+        if self._unasked:
+            self._unasked = False
+            self._share.charge(began)
 
     def rest(self) -> float:
         """Seconds for which nothing more is to be read: the upstream has had its share, or a downstream lags behind."""
-        lags = self._answering.busy or any(pending.lags for pending in self._pending.values())
+        lags = self._answering.busy or any(pending.lags for pending in self._spoken)
         return max(LAG if lags else 0.0, self._share.rest())
 
     def _said(self, message: Message) -> None:
@@ -191,24 +210,27 @@ class DuplexLink(ABC):
         if pending is not None:
             pending.resolve(too_large(self.upstream, frame.size, self._max_message))
 
-    def _misread(self, frame: bytes, fault: Malformed) -> None:
+    def _misread(self, frame: bytes | Frame, fault: Malformed) -> None:
         pending = self._pending_for(fault.id)
         if pending is None:
+            self._unasked = True
             self._strange(frame)
         else:
             text = f"the answer is not a JSON-RPC message: {fault.reason}"
             pending.resolve(ProtocolFault(text, upstream=self.upstream))
 
-    def _strange(self, frame: bytes) -> None:
+    def _strange(self, frame: bytes | Frame) -> None:
         """Note a frame that is no message and answers nothing."""
-        self.log.warning("link.frame.strange", size=len(frame), start=frame[:200].decode(errors="replace"))
+        start = frame.ends.head if isinstance(frame, Frame) else frame
+        self.log.warning("link.frame.strange", size=len(frame), start=start[:200].decode(errors="replace"))
 
     def _pending_for(self, echo: object) -> Pending | None:
         number = own_number(echo)
         return None if number is None else self._pending.get(number)
 
     def _answered(self, message: Message) -> None:
-        pending = self._pending_for(message.id)
+        number = message.id if type(message.id) is int else own_number(message.id)
+        pending = None if number is None else self._pending.get(number)
         if pending is not None:
             pending.resolve(message)
         elif message.kind is Kind.ERROR and message.answers is None:
@@ -234,7 +256,7 @@ class DuplexLink(ABC):
             pending = self._pending_for(params.get("progressToken"))
             token = pending.back.progress_token if pending is not None and pending.back is not None else None
             if pending is not None and token is not None:
-                pending.deliver(method, {**params, "progressToken": token})
+                self._tell(pending, method, {**params, "progressToken": token})
             return True  # progress of a request that is over is of no use to anybody
         if method == CANCELLED:
             return self._cancelled(params.get("requestId"))
@@ -243,7 +265,7 @@ class DuplexLink(ABC):
         if pending is None and (owner := self._incoming.owner(method)) is not None:
             pending = next((each for each in self._pending.values() if each.back is owner), None)
         if pending is not None:
-            pending.deliver(method, params)
+            self._tell(pending, method, params)
         return pending is not None
 
     def _owned(self, method: str, params: Params | None) -> bool:
@@ -253,9 +275,13 @@ class DuplexLink(ABC):
             return False
         for pending in self._pending.values():
             if pending.back is back:
-                pending.deliver(method, params)
+                self._tell(pending, method, params)
                 return True
         return False
+
+    def _tell(self, pending: Pending, method: str, params: Params | None) -> None:
+        self._spoken.add(pending)
+        pending.deliver(method, params)
 
     def _cancelled(self, number: object) -> bool:
         """The upstream gives up its own request, or ends a subscription (2026-07-28: on stdio only)."""

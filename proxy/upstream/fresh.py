@@ -7,14 +7,17 @@ from typing import Final
 import anyio
 import structlog
 
-from proxy.errors import UpstreamError
+from proxy.config.model import UpstreamConfig
+from proxy.errors import Lost, UpstreamError
 from proxy.service.clock import Clock
 from proxy.upstream.session import Session
 
 log = structlog.get_logger(__name__)
 
 CALM: Final = 0.25
-"""Seconds between two listings of one upstream: a storm of list_changed costs four listings a second, not more."""
+"""Seconds between two listings of one upstream, twice as many each time that there was news again meanwhile ..."""
+LONGEST: Final = 2.0
+"""... up to so many: a storm of list_changed costs a listing every other second, however long the list is."""
 HEALTH_PATIENCE: Final = 10.0
 """Seconds an upstream may take for a sign of life."""
 
@@ -35,6 +38,11 @@ class Freshness:
         """A listing was made."""
         self.listed_at = now
         self.listings += 1
+
+    @property
+    def outdated(self) -> bool:
+        """Whether there was a change that nobody took yet."""
+        return self._stale.is_set()
 
     async def stale(self) -> None:
         """Wait for the next change, and take it."""
@@ -77,6 +85,7 @@ async def keep_fresh(
     fresh: Freshness, pace: Pace, ttl: Callable[[], float], relist: Callable[[], Awaitable[None]]
 ) -> None:
     """List again whenever the upstream says that something changed, and every ``ttl`` seconds in any case."""
+    pause = CALM
     while True:
         async with anyio.create_task_group() as tasks:
 
@@ -88,23 +97,54 @@ async def keep_fresh(
             await fresh.stale()
             tasks.cancel_scope.cancel()
         await relist()
-        await pace.clock.sleep(CALM)
+        await pace.clock.sleep(pause)
+        pause = min(2 * pause, LONGEST) if fresh.outdated else CALM
 
 
-async def keep_healthy(session: Session, pace: Pace, every: Callable[[], float], unwell: Callable[[str], None]) -> None:
-    """Ask for a sign of life every ``every`` seconds; 0 switches it off.
+async def keep_healthy(
+    session: Session, pace: Pace, figures: Callable[[], UpstreamConfig], unwell: Callable[[str], None]
+) -> None:
+    """Ask for a sign of life every ``health`` seconds; 0 switches it off.
 
     It goes over the existing session: a health check that opens connections of its own finds other things healthy
     than the calls do.
     """
     while True:
-        await pace.after(lambda: every() or math.inf)
+        await pace.after(lambda: figures().health or math.inf)
         try:
-            with anyio.fail_after(HEALTH_PATIENCE):
-                await session.check()
+            await _sign_of_life(session, pace.clock, figures())
         except UpstreamError as error:
             unwell(error.message)
             return
-        except TimeoutError:
-            unwell(f"no sign of life within {HEALTH_PATIENCE:g} s")
-            return
+
+
+async def _sign_of_life(session: Session, clock: Clock, config: UpstreamConfig) -> None:
+    """Ask for one, and wait.
+
+    While calls are under way it may take as long as the longest of them: a server that works on one thing at a time
+    answers when it is done, and to restart it would cost the work.
+
+    Raises:
+        UpstreamError: there was none.
+    """
+    began = clock.now()
+    at_work = max(config.timeout, *config.timeouts.values(), 0.0) + HEALTH_PATIENCE
+    failed: UpstreamError | None = None
+    async with anyio.create_task_group() as tasks:
+
+        async def lose_patience() -> None:
+            nonlocal failed
+            await clock.sleep(HEALTH_PATIENCE)
+            while session.busy and clock.now() - began < at_work:
+                await clock.sleep(HEALTH_PATIENCE)
+            failed = Lost(f"no sign of life within {clock.now() - began:g} s")
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(lose_patience)
+        try:
+            await session.check()
+        except UpstreamError as error:
+            failed = error
+        tasks.cancel_scope.cancel()
+    if failed is not None:
+        raise failed

@@ -1,6 +1,7 @@
 """Streamable HTTP (2025-03-26 and later): each request is a POST, its answer JSON or a stream of events."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -25,7 +26,7 @@ from proxy.upstream.link import Incoming
 from proxy.upstream.pending import CANCELLED, TELL_TIMEOUT, cancellation, reply_of, with_own_token
 from proxy.upstream.scope import tasks_of_link
 from proxy.upstream.writing import written
-from proxy.wire import envelope
+from proxy.wire import envelope, large
 from proxy.wire.envelope import Message
 from proxy.wire.headers import METHOD, SESSION
 
@@ -34,6 +35,13 @@ _LEAVE_TIMEOUT: Final = 1.0
 """Seconds for cancelled calls to end, should one of their back channels hang."""
 _REFUSED_TOO: Final = 0.25
 """Seconds in which the other calls of a session that is gone may hear so themselves, and may then be made again."""
+
+_ANSWER_AGAIN: Final = (0.1, 1.0, 3.0)
+"""Seconds between the attempts to send an answer of ours to a question."""
+
+_NUMBERS: Final = count(secrets.randbelow(2**30))
+"""The ids of all requests over HTTP, of whatever session. Servers that keep events by request id alone, for all their
+sessions together, replay what has the same id in another session: the answer, or a question, of somebody else."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,11 +73,10 @@ class HttpLink:
         self.log = log.bind(upstream=client.upstream)
         self._client = client
         self._tasks = tasks
-        self._numbers = count(1)
         # A cancel scope for each call would cost as much as all the rest here, to be of use once in a link's life.
         self._under_way: dict[int, asyncio.Task[Any]] = {}
         self._cut: set[int] = set()
-        answering = Answering(client.upstream, tasks, self._send)
+        answering = Answering(client.upstream, tasks, self._send_answer, client.share)
         self._inbox = Inbox(incoming, tasks, answering, client.upstream, client.max_message)
         self._handshake = True
         self._reason: str | None = None
@@ -116,7 +123,7 @@ class HttpLink:
     ) -> Reply:
         """Send one request and wait for its answer; see ``Link.request``."""
         self._check_open()
-        number = next(self._numbers)
+        number = next(_NUMBERS)
         if back is not None and back.progress_token is not None:
             self._inbox.backs[number] = back
         task = asyncio.current_task()
@@ -211,12 +218,25 @@ class HttpLink:
             raise ProtocolFault(
                 f"the answer has the type {kind or 'none'}, neither JSON nor an event stream", upstream=self.upstream
             )
-        items = envelope.read(await self._client.body(response, self._client.max_message))
+        items = large.read(await self._client.frame(response))
         for item in items:
             if (answer := await take(item)) is not None:
                 return answer
         wrong = next((f": it is no JSON-RPC ({one})" for one in items if isinstance(one, envelope.Malformed)), "")
         raise ProtocolFault(f"the response does not have the answer{wrong}", upstream=self.upstream)
+
+    async def _send_answer(self, frame: bytes) -> None:
+        """Send our answer to a question, again where it may not have arrived: a person has given it, and a call waits.
+
+        One that comes twice is like one that comes once: nobody asks any more.
+        """
+        for wait in _ANSWER_AGAIN:
+            try:
+                return await self._send(frame)
+            except (ConnectFailed, Lost) as error:
+                self.log.debug("link.answer.repeated", reason=error.message)
+            await anyio.sleep(wait)
+        return await self._send(frame)
 
     async def _send(self, frame: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send what needs no answer: a notification, or our own answer to a question."""

@@ -1,11 +1,15 @@
 """A response as it comes in: its head, then its body piece by piece or as a whole."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from proxy.upstream.http_connection import Broken, Connection
 from proxy.upstream.http_pool import Pool
+from proxy.upstream.slices import Turn
+from proxy.wire.large import LARGE, Frame
 from proxy.wire.packing import Unpackable, Unpacker
+from proxy.wire.scan import PIECE
 
 
 class TooMuch(Exception):
@@ -111,6 +115,30 @@ class Response:
         if body is None:
             raise TooMuch(max(length, incoming.waiting))
         return body
+
+    async def frame(self, limit: int) -> bytes | Frame:
+        """The whole body, which is one message; a large one is checked while it comes in.
+
+        Raises:
+            TooMuch, Broken: as ``whole`` does.
+        """
+        if self._connection is None:
+            return b""
+        incoming = self._connection.incoming
+        if incoming.over and self._packed is None and incoming.waiting < min(LARGE, limit):
+            return incoming.take()
+        length = 0 if self._packed is not None else incoming.length or 0
+        if length > limit:
+            raise TooMuch(length)
+        frame, turn = Frame(), Turn()
+        while data := await self.some():
+            if len(frame) + len(data) > limit:
+                raise TooMuch(max(length, len(frame) + len(data)))
+            for start in range(0, len(data), PIECE):
+                frame.add(data[start : start + PIECE])
+                if turn.over:
+                    await asyncio.sleep(0)
+        return frame
 
     async def _unpacked(self, limit: int) -> bytes:
         parts, size = [], 0

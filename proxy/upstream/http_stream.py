@@ -13,7 +13,7 @@ from proxy.service.backoff import BackoffPolicy, full_jitter
 from proxy.upstream.client import EVENTS, HttpClient
 from proxy.upstream.events import Events
 from proxy.upstream.http_connection import Broken
-from proxy.upstream.http_errors import HttpFailed, lost
+from proxy.upstream.http_errors import HttpFailed, HttpFault, HttpRejected, lost
 from proxy.upstream.http_response import Response
 from proxy.upstream.share import Turns
 from proxy.wire.envelope import Malformed, Message
@@ -27,6 +27,13 @@ _MAX_RESUMES: Final = 5
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 _SHORTEST_WAIT: Final = 0.05
+SILENCE: Final = 1.0
+"""Seconds in which nothing comes on an answer's stream that was resumed, after which it is resumed once more; each time
+twice as many, for the server may just have nothing to say.
+
+Servers on the Python SDK lose what they have to say in the moment in which they take up a stream again: it is kept, but
+only given to who asks for it, and for more than came after the event with which they take it up.
+"""
 _RECONNECT: Final = BackoffPolicy(base=_FIRST_WAIT, cap=_LONGEST_WAIT)
 
 log = structlog.get_logger(__name__)
@@ -40,16 +47,21 @@ class Stream:
         self._take = take
         self.last_id = ""
         """The id to resume after; empty while the server gave none."""
+        self._mark = ""
+        """The id after which all is still to come: that of the last message, or else the first one."""
+        self._silent = False
         self.retry: float | None = None
         """How long the server wants us to wait before resuming, in seconds, if it said so."""
         self.advanced = False
         """Whether the last connection brought anything."""
+        self.patience: float | None = None
+        """Seconds of silence that count as the end of a connection; None for any."""
         self.broken: Exception | None = None
         """How the last connection broke; None when it ended properly."""
 
     async def read(self, response: Response) -> Message | None:
         """Read one connection until the answer comes (the response is left open) or until its end (it is closed)."""
-        events = Events(response, self._client.max_message)
+        events = Events(response, self._client.max_message, self.patience)
         self.broken, self.advanced = None, False
         try:
             answer = await self._until_answer(events)
@@ -58,7 +70,10 @@ class Stream:
             raise
         if answer is None:
             response.close()
+            self._silent = events.silent
+            self.advanced = self.advanced or events.silent  # that it has nothing to say yet is no failure
             self.last_id = events.last_id or self.last_id
+            self._mark = events.mark or self._mark or self.last_id
             self.retry = events.retry if events.retry is not None else self.retry
         return answer
 
@@ -68,7 +83,10 @@ class Stream:
         Raises:
             UpstreamError: refused, unreachable, or no event stream.
         """
-        response = await self._client.get(self.last_id)
+        response = await self._client.get(self._mark if self._silent else self.last_id)
+        if response.status == HTTPStatus.BAD_REQUEST and self._silent and self._mark != self.last_id:
+            response.close()  # that is too long ago for it
+            response = await self._client.get(self.last_id)
         if response.status != HTTPStatus.OK:
             raise await self._client.refusal(response)
         if (kind := response.kind) != EVENTS:
@@ -87,7 +105,7 @@ class Stream:
             if messages is None:
                 return None
             self.advanced = True
-            turns.begin()
+            turns.begin(events.since)
             for message in messages:
                 if (answer := await self._take(message)) is not None:
                     return answer
@@ -113,6 +131,7 @@ async def answer_in_stream(
             raise _broken_off(client, stream)
         log.debug("link.answer.resuming", upstream=client.upstream, failures=failures)
         await anyio.sleep(_wait(stream, failures))
+        stream.patience = SILENCE if stream.patience is None else min(_LONGEST_WAIT, 2 * stream.patience)
         response, failures = await _resume(stream, failures)
     return answer, response
 
@@ -152,6 +171,8 @@ async def keep_listening(client: HttpClient, take: Take, die: Callable[[str], No
 
 def _may_pass(error: UpstreamError) -> bool:
     """Whether trying again later makes sense."""
+    if isinstance(error, HttpRejected | HttpFault) and error.status == HTTPStatus.CONFLICT:
+        return True  # the server has not noticed yet that the connection before is gone
     final = isinstance(error, Rejected | ProtocolFault | AuthRequired | SessionGone)
     return not final and not (isinstance(error, HttpFailed) and error.status == HTTPStatus.NOT_IMPLEMENTED)
 

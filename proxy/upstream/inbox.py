@@ -41,6 +41,7 @@ class Inbox:
         self._upstream = upstream
         self._limit = limit
         self._strays = 0
+        self._dropped = 0
         self._log = log.bind(upstream=upstream)
 
     async def take(
@@ -111,13 +112,19 @@ class Inbox:
         elif self._strays < _MAX_STRAYS:
             self._strays += 1
             self._tasks.start_soon(self._tell_stray, owner, told)
+        else:
+            self._dropped += 1
 
     async def _tell_stray(self, owner: Backchannel, params: Params) -> None:
         try:
-            with anyio.move_on_after(_STRAY_TIMEOUT):
+            with anyio.move_on_after(_STRAY_TIMEOUT) as scope:
                 await owner.notify(PROGRESS, params)
+            self._dropped += scope.cancelled_caught
         finally:
             self._strays -= 1
+            if self._dropped and not self._strays:
+                self._log.warning("link.notifications.dropped", method=PROGRESS, count=self._dropped)
+                self._dropped = 0
 
     def _unasked(self, method: str, params: Params | None) -> None:
         try:

@@ -12,7 +12,7 @@ backing_off   the last attempt failed or the link was lost; another attempt foll
 error         ready, but most calls fail (critical threshold), or it crashes again and again
 auth_required it wants credentials; not retried blindly
 draining      no new calls; those in flight finish
-stopped       over, until somebody starts it again
+stopped       over; started again it begins as idle
 """
 
 from enum import StrEnum
@@ -42,15 +42,16 @@ _LIVE: Final = (S.READY, S.DEGRADED, S.ERROR)
 _RESTING: Final = (S.IDLE, S.BACKING_OFF, S.ERROR, S.AUTH_REQUIRED)
 
 TRANSITIONS: Final[dict[tuple[S, Event], S]] = {
-    **{(s, Event.START): S.CONNECTING for s in (*_RESTING, S.STOPPED, S.READY, S.DEGRADED)},
+    **{(s, Event.START): S.CONNECTING for s in _RESTING},
     (S.CONNECTING, Event.CONNECTED): S.READY,
     (S.CONNECTING, Event.FAILED): S.BACKING_OFF,
     (S.CONNECTING, Event.CRASHING): S.ERROR,
     (S.CONNECTING, Event.AUTH): S.AUTH_REQUIRED,
-    (S.CONNECTING, Event.LOST): S.BACKING_OFF,
+    (S.BACKING_OFF, Event.CRASHING): S.ERROR,
+    (S.BACKING_OFF, Event.AUTH): S.AUTH_REQUIRED,
     **{(s, Event.LOST): S.BACKING_OFF for s in _LIVE},
     **{(s, Event.AUTH): S.AUTH_REQUIRED for s in _LIVE},
-    **{(s, Event.IDLE): S.IDLE for s in (*_LIVE, S.BACKING_OFF)},
+    **{(s, Event.IDLE): S.IDLE for s in (*_LIVE, S.STOPPED)},
     **{(s, Event.WARN): S.DEGRADED for s in _LIVE},
     **{(s, Event.CRITICAL): S.ERROR for s in _LIVE},
     **{(s, Event.HEALTHY): S.READY for s in _LIVE},

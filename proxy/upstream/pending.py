@@ -9,6 +9,7 @@ from proxy.errors import ProtocolFault, Rejected, UpstreamError
 from proxy.model import Backchannel, Params, Reply
 from proxy.upstream.share import Share, Turns
 from proxy.wire.envelope import Id, Kind, Message, integral
+from proxy.wire.large import Scanned
 
 PROGRESS: Final = "notifications/progress"
 CANCELLED: Final = "notifications/cancelled"
@@ -32,7 +33,7 @@ class Pending:
     takes time, in ``outcome``. So a slow downstream slows down nobody else, and no call needs a task of its own.
     """
 
-    __slots__ = ("_box", "_outcome", "_share", "_wake", "back", "dropped", "method")
+    __slots__ = ("_box", "_outcome", "_share", "back", "dropped", "method", "wake")
 
     def __init__(self, method: str, back: Backchannel | None, share: Share | None = None) -> None:
         self.method = method
@@ -42,7 +43,8 @@ class Pending:
         self._share = share or Share()
         self._box: deque[tuple[str, Params | None]] | None = None
         self._outcome: Message | UpstreamError | None = None
-        self._wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when there is something to do."""
 
     @property
     def open(self) -> bool:
@@ -69,6 +71,12 @@ class Pending:
             self._box.append((method, params))
             self._ring()
 
+    @property
+    def answer(self) -> Message | None:
+        """The answer, if it is here and nothing has to be passed on before it."""
+        found = self._outcome
+        return found if isinstance(found, Message) and not self._box else None
+
     async def outcome(self) -> Message:
         """Wait for the answer, passing notifications on to the downstream in their order, all before the answer.
 
@@ -77,8 +85,9 @@ class Pending:
         """
         while self._outcome is None or self._box:
             if not self._box:
-                await self._wake
-                self._wake = self._wake.get_loop().create_future()
+                await self.wake
+                if self._outcome is None:
+                    self.wake = self.wake.get_loop().create_future()
             if self._box and self.back is not None:
                 await _pass_on(self._box, self.back, self._share)
         if isinstance(self._outcome, UpstreamError):
@@ -86,8 +95,8 @@ class Pending:
         return self._outcome
 
     def _ring(self) -> None:
-        if not self._wake.done():
-            self._wake.set_result(None)
+        if not self.wake.done():
+            self.wake.set_result(None)
 
 
 async def _pass_on(box: deque[tuple[str, Params | None]], back: Backchannel, share: Share) -> None:
@@ -103,7 +112,7 @@ def with_own_token(params: Params | None, back: Backchannel | None, number: int)
     A token that is not ours never goes out: it could be that of another call.
     """
     meta = params.get("_meta") if params else None
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = meta if meta is not None and isinstance(meta, Mapping) else {}
     if back is not None and back.progress_token is not None:
         return {**(params or {}), "_meta": {**meta, "progressToken": number}}
     if params and "progressToken" in meta:
@@ -128,6 +137,8 @@ def reply_of(message: Message, upstream: str) -> Reply:
     if message.error and message.kind is Kind.ERROR:
         fault = message.fault
         raise Rejected(fault.code, fault.message, fault.data, upstream=upstream)
+    if isinstance(message, Scanned):
+        return Reply(message.result, body=message.body)
     return Reply(message.result)
 
 

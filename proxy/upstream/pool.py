@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from anyio.abc import TaskGroup
 
-from proxy.config.model import EraChoice, Scope, UpstreamConfig
+from proxy.config.model import EraChoice, Scope, Transport, UpstreamConfig
 from proxy.credentials.wallet import EVERYBODY, Wallet
 from proxy.errors import ConnectFailed, ProtocolFault, QueueFull, Rejected, UpstreamError
 from proxy.model import Caller, Era, Params
@@ -23,7 +23,7 @@ from proxy.service.clock import Clock
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.connect import Way, connected, start_limit
 from proxy.upstream.groups import collapsed
-from proxy.upstream.incoming import Heard
+from proxy.upstream.incoming import Askers, Heard
 from proxy.upstream.negotiate import Offer
 from proxy.upstream.session import Session
 
@@ -49,7 +49,7 @@ class SessionKey(msgspec.Struct, frozen=True):
     whose: str = EVERYBODY
     """Whose credential it is opened with: another one's requests never go through it."""
     spare: int = 0
-    """Above 0: one more of the same, because on the others somebody is being asked something."""
+    """Above 0: one more of the same, because on the others somebody is being asked something, or may be."""
 
 
 def key_for(caller: Caller, era: Era, scope: Scope, whose: str = EVERYBODY) -> SessionKey:
@@ -63,6 +63,14 @@ def key_for(caller: Caller, era: Era, scope: Scope, whose: str = EVERYBODY) -> S
         # Where a downstream has no session, it is known by what it has proved.
         circle = f"client {caller.session}" if caller.session is not None else f"owner {caller.owner}"
     return SessionKey(era, circle, caller.told, whose)
+
+
+def may_change_era(config: UpstreamConfig, era: Era, told: str) -> bool:
+    """Whether an upstream of one era may have a session of the other, for who was told of these capabilities."""
+    # A pipe needs a second process for the other era: only for who can be asked, where the eras really differ.
+    # What was negotiated as handshake has refused the modern era already.
+    worth_it = config.type is not Transport.STDIO or told != "{}"
+    return era is Era.MODERN and worth_it and config.era is EraChoice.AUTO
 
 
 def relayed(capabilities: Params) -> dict[str, Any]:
@@ -105,6 +113,8 @@ class SessionPool:
         self._wallet = wallet
         self._extras: dict[SessionKey, _Extra] = {}
         self._tasks: TaskGroup | None = None
+        self.askers: Askers = set()
+        """What was seen to ask on a pipe: whoever may be asked by it gets one without anybody else's calls."""
         self.refused: set[Era] = set()
         """Eras that the upstream turned out not to speak."""
 
@@ -124,7 +134,10 @@ class SessionPool:
         return [extra.session for extra in found if extra.session is not None]
 
     def open(self, tasks: TaskGroup) -> Callable[[], None]:
-        """Sessions may be opened in this task group from now on; the returned function forgets them all."""
+        """Sessions may be opened in this task group from now on; the returned function gives them all up.
+
+        Those with calls under way live on in the group until these have their answers.
+        """
         self._tasks = tasks
 
         def close() -> None:
@@ -192,11 +205,17 @@ class SessionPool:
                     extra.attempt.succeed(session)
                     log.debug("upstream.session.opened", upstream=self._name, capabilities=extra.key.capabilities)
                     await self._until_over(extra, session)
+                    await session.finish()
         except UpstreamError as error:
             error.upstream = error.upstream or self._name
             if extra.session is None and isinstance(error, Rejected | ProtocolFault):
                 self.refused.add(extra.key.era)
             extra.attempt.fail(error)
+        except Exception as error:
+            # A fault of ours: report it. The other sessions and the upstream itself have nothing to do with it.
+            log.exception("upstream.session.fault", upstream=self._name)
+            text = f"internal fault: {type(error).__name__}"
+            extra.attempt.fail(ConnectFailed(text, upstream=self._name))
         finally:
             self._drop(extra)
             extra.attempt.fail(ConnectFailed("its connection was closed", upstream=self._name))

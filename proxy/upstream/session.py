@@ -9,7 +9,7 @@ import structlog
 
 from proxy.errors import METHOD_NOT_FOUND, ProtocolFault, Rejected
 from proxy.model import CONNECTION_META, META_LOG_LEVEL, Call, Era, Json, Listing, Params, Reply
-from proxy.upstream.incoming import SessionIncoming
+from proxy.upstream.incoming import Askers, SessionIncoming
 from proxy.upstream.link import Link
 from proxy.upstream.negotiate import Negotiated, envelope, modern_headers
 from proxy.wire.headers import NAME, annotation_fault, name_value
@@ -42,18 +42,12 @@ class Session:
         self.name = name
         self.link = link
         self.negotiated = negotiated
+        self.era: Era = negotiated.era
+        """The era this session speaks."""
+        self.version: str = negotiated.version
+        """The protocol revision this session speaks."""
         self._incoming = incoming
         self._level: str | None = None
-
-    @property
-    def era(self) -> Era:
-        """The era this session speaks."""
-        return self.negotiated.era
-
-    @property
-    def version(self) -> str:
-        """The protocol revision this session speaks."""
-        return self.negotiated.version
 
     async def open(self) -> None:
         """Say that the handshake is over, and hear what an HTTP server says on its own (spec, lifecycle).
@@ -92,13 +86,36 @@ class Session:
         """How many calls are under way."""
         return self._incoming.in_flight
 
-    def taken(self, call: Call) -> bool:
+    @property
+    def busy(self) -> bool:
+        """Whether the upstream has anything to do for us but listening and signs of life."""
+        return self._incoming.busy
+
+    async def finish(self) -> None:
+        """Wait until the calls under way have their answers, or can get none any more. Nobody may begin another one."""
+        if self.link.closed is not None or not self.in_flight:
+            return
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                await self.link.wait_closed()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch)
+            await self._incoming.quiet()
+            tasks.cancel_scope.cancel()
+
+    def taken(self, call: Call, askers: Askers) -> bool:
         """Whether a question on the way would be confused with one that this call may lead to.
 
         Nothing tells them apart on a pipe. A person may take minutes to answer, and nobody else should wait for that.
+        ``askers`` is what was seen to ask on all sessions of the upstream; this one goes by it and adds to it.
         """
         asks = self.era is Era.HANDSHAKE and call.back is not None and call.caller.told != "{}"
-        return asks and not self.link.attributes and self._incoming.awaits_another(call)
+        if not asks or self.link.attributes:
+            return False
+        self._incoming.askers = askers
+        return self._incoming.awaits_another(call)
 
     def _log_level(self, call: Call) -> str | None:
         """The level for a modern request. A handshake downstream hears everything until it says otherwise."""
@@ -227,7 +244,8 @@ class Session:
 
 def plain(params: Params | None) -> Params | None:
     """Params fit for the handshake wire: without the ``_meta`` keys that belong to a modern connection."""
-    if params is None or not isinstance(meta := params.get("_meta"), Mapping) or CONNECTION_META.isdisjoint(meta):
+    meta = None if params is None else params.get("_meta")
+    if params is None or meta is None or not isinstance(meta, Mapping) or CONNECTION_META.isdisjoint(meta):
         return params
     rest = _own_meta(meta)
     out = {key: value for key, value in params.items() if key != "_meta"}

@@ -7,16 +7,18 @@ and its peer waits, as it would for any slow reader.
 """
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
 from proxy.upstream.slices import TURN
 
+T = TypeVar("T")
+
 PART: Final = 0.1
 """The share of the event loop which it has in the long run."""
-BURST: Final = 0.002
+BURST: Final = 0.001
 """Seconds of the event loop which it may have at once after a quiet time."""
 _MOST: Final = 0.05
 """Seconds that one charge counts at most: one large message must not silence an upstream for long."""
@@ -62,9 +64,9 @@ class Turns:
         self._share = share
         self._began = self._since = share.now()
 
-    def begin(self) -> None:
-        """What was until now does not count: it was a wait."""
-        self._began = self._share.now()
+    def begin(self, since: float) -> None:
+        """What was before ``since``, by the share's clock, does not count: it was a wait."""
+        self._began = since
 
     async def pause(self) -> None:
         """One thing is handled: let others run if the turn is over, and for as long as the share says."""
@@ -74,3 +76,30 @@ class Turns:
         if (rest := share.rest()) > 0.0 or self._began - self._since >= TURN:
             await anyio.sleep(rest)
             self._began = self._since = share.now()
+
+
+class Metered(Generic[T]):
+    """Something to await, whose time on the event loop goes on the account of a share; its waits do not."""
+
+    __slots__ = ("_share", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, T], share: Share) -> None:
+        self._work = work
+        self._share = share
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        work, share = self._work, self._share
+        step: Callable[[Any], Any] = work.send
+        told: Any = None
+        while True:
+            began = share.now()
+            try:
+                waits_for = step(told)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # StopIteration is not generic
+            finally:
+                share.charge(began)
+            try:
+                step, told = work.send, (yield waits_for)
+            except BaseException as error:  # noqa: BLE001 - a cancellation, say: it goes where it belongs
+                step, told = work.throw, error

@@ -30,8 +30,9 @@ class Turn:
 
 
 def slice_of(data: bytes, start: int = 0) -> int:
-    """How many bytes to take in before the next look at the clock."""
-    return SLICE if data.find(b"\n", start, start + _WHOLE) >= 0 else _WHOLE
+    """How many bytes to take in before the next look at the clock: whole messages, where they are small."""
+    end = data.find(b"\n", start + SLICE - 1, start + _WHOLE)
+    return _WHOLE if end < 0 else end + 1 - start
 
 
 class Slices:

@@ -102,6 +102,7 @@ class SseLink(DuplexLink):
         try:
             while (event := await events.next()) is not None:
                 self._take(event)
+                self._charge(events.since)
                 if turn.over:
                     await anyio.sleep(self.rest())
             self._end("the server closed the event stream")
@@ -117,7 +118,7 @@ class SseLink(DuplexLink):
         if isinstance(event, Oversized):
             self._receive_oversized(event)
         elif event.event == "endpoint":
-            self._endpoint = self._checked(event.data.decode(errors="replace").strip())
+            self._endpoint = self._checked(bytes(event.data).decode(errors="replace").strip())
             self._connected.set()
         elif event.event == "message" and event.data:
             self._receive(event.data)

@@ -14,9 +14,11 @@ from proxy.upstream.link import Incoming
 from proxy.upstream.scope import tasks_of_link
 from proxy.upstream.spawn import prepare
 from proxy.upstream.tap import Tap, redactor
-from proxy.wire import envelope
+from proxy.wire import large
 from proxy.wire.envelope import Malformed
-from proxy.wire.lines import Lines, Oversized
+from proxy.wire.frames import Frames
+from proxy.wire.large import Frame
+from proxy.wire.lines import Oversized
 
 _TOLD_LINES: Final = 3
 """Lines of standard error that go into the reason of a child's death."""
@@ -52,7 +54,7 @@ class StdioLink(DuplexLink):
     def __init__(self, name: str, config: UpstreamConfig, incoming: Incoming, tasks: TaskGroup) -> None:
         super().__init__(name, incoming, tasks, config.max_message)
         redact = redactor(secret.get_secret_value() for secret in config.env.values())
-        self._lines = Lines(config.max_message)
+        self._lines = Frames(config.max_message)
         self._stderr = Tap("upstream.stderr", name, redact)
         self._noise = Tap("upstream.stdout.noise", name, redact, warn=True)
 
@@ -75,8 +77,10 @@ class StdioLink(DuplexLink):
     def output(self, data: bytes) -> None:
         """The child wrote to its standard output."""
         if self._reason is None:
+            began = self._share.now()
             for line in self._lines.feed(data):
                 self._take(line)
+            self._charge(began)
 
     def errors(self, data: bytes) -> None:
         """The child wrote to its standard error."""
@@ -87,20 +91,29 @@ class StdioLink(DuplexLink):
     def ended(self) -> None:
         """The child is at its end, and everything it wrote is here."""
         if self._reason is None and (line := self._lines.close()) is not None:
-            (self._noise.line if _cut_off(line) else self._take)(line)
+            if _cut_off(line):
+                self._strange(line)
+            else:
+                self._take(line)
         self._stderr.close()
         self._noise.close()
         last = self._stderr.last_words(_TOLD_LINES)
         self._die(f"{self.child.status}: {last}" if last else self.child.status)
 
-    def _take(self, line: bytes | Oversized) -> None:
+    def _take(self, line: bytes | Frame | Oversized) -> None:
         if isinstance(line, Oversized):
             self._receive_oversized(line)
-        elif line and not line.isspace():
+        elif isinstance(line, Frame) or (line and not line.isspace()):
             self._receive(line)
 
-    def _strange(self, frame: bytes) -> None:
-        self._noise.line(frame)
+    def _strange(self, frame: bytes | Frame | Oversized) -> None:
+        self._noise.line(frame.ends if isinstance(frame, Frame) else frame)
+
+    def _put(self, frame: bytes) -> bool:
+        if self._reason is not None or not self.child.ready:
+            return False
+        self.child.write(frame + b"\n")
+        return True
 
     async def _ready(self) -> None:
         await self.child.writable()
@@ -115,9 +128,9 @@ class StdioLink(DuplexLink):
         self.child.write(frame + b"\n")
 
 
-def _cut_off(line: bytes | Oversized) -> bool:
+def _cut_off(line: bytes | Frame | Oversized) -> bool:
     """Whether a last line without its end lacks more than that: then it says nothing but that the child has died."""
-    return isinstance(line, Oversized) or any(isinstance(one, Malformed) for one in envelope.read(line))
+    return isinstance(line, Oversized) or any(isinstance(one, Malformed) for one in large.read(line))
 
 
 def _refused(name: str, command: str, error: Exception) -> ConnectFailed:

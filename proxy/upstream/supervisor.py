@@ -6,18 +6,20 @@ upstream. Everybody else talks to ``Upstream`` and waits for attempts; nobody el
 
 import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from proxy.errors import AuthRequired, ConnectFailed, Draining, UpstreamError
 from proxy.model import Era, Listing, UpstreamState
 from proxy.service.backoff import BackoffPolicy, full_jitter
 from proxy.upstream.attempt import Attempt
-from proxy.upstream.connect import Way, connected, start_limit
+from proxy.upstream.connect import Connect, Way, connected, start_limit
 from proxy.upstream.fresh import keep_fresh, keep_healthy
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
@@ -33,7 +35,7 @@ BACKOFF: Final = BackoffPolicy(base=1.0, cap=60.0)
 STABLE: Final = 10.0
 """Seconds a link must live for its loss to count as the first, not as the next of a crash loop."""
 CRASH_LOOP: Final = 5
-"""Failures in a row after which the state says error. Attempts go on, at the slowest pace."""
+"""Failures and short lives in a row after which the state says error. Attempts go on, ever more slowly."""
 
 _LOOK: Final = 0.05
 """Seconds after which an upstream is looked at again that would have been unused for too long, but for a call."""
@@ -42,21 +44,32 @@ IDLE: Final = "idle"
 """The reason of an end that is no loss: nobody used the upstream."""
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a supervisor works with."""
+
+    connect: Connect = connected
+    """Opens a session."""
+    rng: Callable[[], float] = random.random
+    """Numbers in [0, 1), for the jitter of waits."""
+
+
 class Supervisor:
     """The owner task of one upstream.
 
     Args:
         standing: what it keeps true.
-        pool: the sessions besides the first; they live as long as its link.
+        pool: the sessions besides the first; no new ones are opened without that, but they may outlive it.
+        means: what it works with.
     """
 
-    def __init__(self, standing: Standing, pool: SessionPool) -> None:
+    def __init__(self, standing: Standing, pool: SessionPool, means: Means | None = None) -> None:
         self._standing = standing
         self._pool = pool
+        self._means = means or Means()
         self._told = "{}"
         self._prefers: Era | None = None
         self._remembered: Era | None = None
-        self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
     def introduce(self, told: str, prefers: Era) -> None:
         """There is one downstream only, of this era and with these capabilities (canonical JSON): links are for it."""
@@ -66,30 +79,43 @@ class Supervisor:
     async def run(self) -> None:
         """Own the link until cancelled: connect, serve, reconnect."""
         at = self._standing
+        if at.state is UpstreamState.STOPPED:
+            self._revive()
         if not at.config.lazy:
             at.wanted.set()
         try:
-            while True:
-                await at.wanted.wait()
-                await self._once()
-                await self._pause()
+            async with anyio.create_task_group() as extras:
+                while True:
+                    await at.wanted.wait()
+                    if at.state is UpstreamState.DRAINING:
+                        await anyio.sleep_forever()  # a link for nobody
+                    await self._once(extras)
+                    await self._pause()
         finally:
             at.session = None
             at.attempt.fail(Draining("was stopped", upstream=at.name))
             at.settled.set()
             at.move(Event.STOP, "stopped")
 
-    async def _once(self) -> None:
+    def _revive(self) -> None:
+        """Begin again after an end, as if there had been nothing before."""
+        at = self._standing
+        at.attempt, at.wanted, at.over_reason = Attempt(), anyio.Event(), ""
+        at.tally.failures, at.tally.failed_at, at.error = 0, NEVER, None
+        at.move(Event.IDLE, "not started")
+
+    async def _once(self, extras: TaskGroup) -> None:
         """One life of a link, from opening to loss."""
         at = self._standing
         at.move(Event.START, "connecting")
-        began = at.clock.now()
-        alive = False
+        alive, lasted = False, 0.0
         try:
             with collapsed():
                 async with self._opened() as session:
-                    alive = True
-                    await self._serve(session)
+                    alive, ready = True, at.clock.now()
+                    await self._serve(session, extras)
+                    lasted = at.clock.now() - ready
+                    self._lost()
             self._ended(Event.LOST, at.over_reason, None)
         except AuthRequired as error:
             self._ended(Event.AUTH, error.text(), error)
@@ -99,8 +125,17 @@ class Supervisor:
             # A fault of ours: report it and try again, for the calls and for the other upstreams.
             log.exception("upstream.fault", upstream=at.name)
             self._ended(Event.LOST if alive else Event.FAILED, f"internal fault: {type(error).__name__}", None)
-        if alive and at.clock.now() - began >= STABLE:
+        if lasted >= STABLE:
             at.tally.failures = 0
+        elif alive and at.tally.failures >= CRASH_LOOP:
+            at.move(Event.CRASHING, f"is lost again and again: {at.reason}")
+
+    def _lost(self) -> None:
+        """There is no session from now on; that its process or connection has ended may take a moment."""
+        at = self._standing
+        at.expire(at.over_reason)
+        if at.over_reason != IDLE:
+            at.move(Event.LOST, at.over_reason)
 
     def _ended(self, event: Event, reason: str, error: UpstreamError | None) -> None:
         at = self._standing
@@ -124,7 +159,7 @@ class Supervisor:
     async def _opened(self) -> AsyncIterator[Session]:
         at = self._standing
         offer = Offer(at.config.era, self._remembered, self._prefers, self._told)
-        async with connected(at.name, at.config, at.heard, offer, way=Way(held=at.held)) as session:
+        async with self._means.connect(at.name, at.config, at.heard, offer, way=Way(held=at.held)) as session:
             with start_limit(at.config):
                 await session.open()
                 listing = await session.list_all()
@@ -146,13 +181,13 @@ class Supervisor:
         at.attempt.succeed(session)
         at.settled.set()
 
-    async def _serve(self, session: Session) -> None:
+    async def _serve(self, session: Session, extras: TaskGroup) -> None:
         at = self._standing
         async with anyio.create_task_group() as tasks:
-            forget = self._pool.open(tasks)
+            forget = self._pool.open(extras)
             tasks.start_soon(keep_fresh, at.fresh, at.pace, lambda: at.config.refresh, self._relist)
             tasks.start_soon(follow, session, at.watched, at.heard, at.clock)
-            tasks.start_soon(keep_healthy, session, at.pace, lambda: at.config.health, self._unwell)
+            tasks.start_soon(keep_healthy, session, at.pace, lambda: at.config, self._unwell)
             tasks.start_soon(self._watch_idle)
             tasks.start_soon(self._watch_link, session)
             await at.over.wait()
@@ -208,7 +243,7 @@ class Supervisor:
             await self._until_renewed()
             return
         first_loss = at.tally.failures <= 1 and at.tally.failed_at == NEVER
-        delay = 0.0 if first_loss else full_jitter(at.tally.failures, BACKOFF, self._random.random)
+        delay = 0.0 if first_loss else full_jitter(at.tally.failures, BACKOFF, self._means.rng)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._wake_after, delay)
             await at.wanted.wait()

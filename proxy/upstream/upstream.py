@@ -8,7 +8,7 @@ import anyio
 import structlog
 from msgspec.structs import replace
 
-from proxy.config.model import EraChoice, Transport, UpstreamConfig
+from proxy.config.model import UpstreamConfig
 from proxy.credentials.source import LoginRequired
 from proxy.credentials.wallet import Wallet
 from proxy.errors import ConnectFailed, Lost, SessionGone, UpstreamError
@@ -17,11 +17,11 @@ from proxy.service.clock import SYSTEM, Clock
 from proxy.service.notes import Notes, noted
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
-from proxy.upstream.pool import SessionKey, SessionPool, key_for
+from proxy.upstream.pool import SessionKey, SessionPool, key_for, may_change_era
 from proxy.upstream.session import Session
 from proxy.upstream.standing import Hooks, Standing
-from proxy.upstream.supervisor import Supervisor
-from proxy.upstream.watching import Watched, tell_of, tell_off
+from proxy.upstream.supervisor import Means, Supervisor
+from proxy.upstream.watching import Watched, tell_of, tell_of_roots, tell_off
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,7 @@ class Upstream:
         known: its last known listing.
         wallet: what is shown to it.
         clock: monotonic seconds.
+        means: what its supervisor works with.
     """
 
     def __init__(  # noqa: PLR0913 - each is a thing of its own
@@ -47,11 +48,12 @@ class Upstream:
         known: Listing | None = None,
         wallet: Wallet | None = None,
         clock: Clock = SYSTEM,
+        means: Means | None = None,
     ) -> None:
         self._standing = Standing(name, config, hooks or Hooks(), clock, wallet)
         self._standing.listing = known
         self._pool = SessionPool(name, config, self._standing.heard, clock, wallet)
-        self._supervisor = Supervisor(self._standing, self._pool)
+        self._supervisor = Supervisor(self._standing, self._pool, means)
         self._first_wanted: float | None = None
         self.run = self._supervisor.run
         self.introduce = self._supervisor.introduce
@@ -108,7 +110,7 @@ class Upstream:
     @property
     def is_live(self) -> bool:
         """Whether there is a session."""
-        return self.session is not None
+        return self._standing.session is not None
 
     @property
     def sessions(self) -> int:
@@ -144,7 +146,8 @@ class Upstream:
 
     def start(self) -> None:
         """Wake the supervisor: connect now if not connected. Never blocks."""
-        self._standing.wanted.set()
+        if not self.is_live:  # a wish that is fulfilled must not spare a later loss its wait
+            self._standing.wanted.set()
 
     def wanted_since(self, now: float) -> float:
         """When the upstream was first asked for, in seconds of the clock; ``now`` if that is now."""
@@ -208,11 +211,7 @@ class Upstream:
         sessions = self._pool.told(told)
         if self.session is not None and self._standing.first_key.capabilities == told != "{}":
             sessions.append(self.session)
-        for session in sessions:
-            try:
-                await session.notify("notifications/roots/list_changed")
-            except UpstreamError as error:
-                log.debug("upstream.notify.failed", upstream=self.name, error=error.message)
+        await tell_of_roots(sessions)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -229,7 +228,7 @@ class Upstream:
         tally.in_flight += 1
         notes.held()
         try:
-            session = await self.live(call)
+            session = self._at_hand(call) or await self.live(call)
             notes.left()
             try:
                 return await session.request(call)
@@ -245,17 +244,22 @@ class Upstream:
             tally.ended(self._standing.clock.now())
 
     def _given_up(self, session: Session, error: UpstreamError) -> None:
-        # A response stream that broke says nothing about the session; a refused connection or an unknown session does.
-        if self._pool.expire(session):
-            return
-        if session is self.session and (session.link.closed is not None or not isinstance(error, Lost)):
+        over = session.link.closed is not None or not isinstance(error, Lost)  # a broken stream says nothing about it
+        if over and not self._pool.expire(session) and session is self.session:
             self.expire(error.message)
+
+    def _at_hand(self, call: Call) -> Session | None:
+        """The first session, if it is there and right for a call."""
+        first = self._standing.session
+        if first is None or first.link.closed is not None or self._key(call, first) != self._standing.first_key:
+            return None
+        return None if first.taken(call, self._pool.askers) else first
 
     async def live(self, call: Call) -> Session:
         """The session for a call: the first, or one of its own era, circle and capabilities. Raises UpstreamError."""
         first = await self._first()
         key = self._key(call, first)
-        while (session := await self._at(key, first)).taken(call):
+        while (session := await self._at(key, first)).taken(call, self._pool.askers):
             key = replace(key, spare=key.spare + 1)
         return session
 
@@ -274,17 +278,10 @@ class Upstream:
             return await self._pool.session(replace(self._standing.first_key, whose=key.whose))
 
     def _key(self, call: Call, first: Session) -> SessionKey:
-        caller = call.caller
-        era = first.era
-        if caller.era is not era and caller.era not in self._pool.refused and self._may_change_era(era, caller.told):
+        caller, config, era = call.caller, self._standing.config, first.era
+        if caller.era is not era and caller.era not in self._pool.refused and may_change_era(config, era, caller.told):
             era = caller.era
-        return key_for(caller, era, self.config.session, self._standing.whose(caller))
-
-    def _may_change_era(self, era: Era, told: str) -> bool:
-        # A pipe needs a second process for the other era: only for who can be asked, where the eras really differ.
-        # What was negotiated as handshake has refused the modern era already.
-        worth_it = self.config.type is not Transport.STDIO or told != "{}"
-        return era is Era.MODERN and worth_it and self.config.era is EraChoice.AUTO
+        return key_for(caller, era, config.session, self._standing.whose(caller))
 
     async def _first(self) -> Session:
         if (session := self.session) is not None:

@@ -6,7 +6,7 @@ subscriptions): another wish means another stream.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import anyio
@@ -112,6 +112,15 @@ async def tell_of(session: Session, uri: str) -> None:
     """
     if session.era is Era.HANDSHAKE:
         await session.request(Call(session.name, "resources/subscribe", {"uri": uri}))
+
+
+async def tell_of_roots(sessions: Iterable[Session]) -> None:
+    """Tell sessions that the roots of their downstreams changed; that this fails is no harm."""
+    for session in sessions:
+        try:
+            await session.notify("notifications/roots/list_changed")
+        except UpstreamError as error:
+            log.debug("upstream.notify.failed", upstream=session.name, error=error.message)
 
 
 async def tell_off(session: Session, uri: str) -> None:

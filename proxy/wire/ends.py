@@ -3,9 +3,7 @@
 import re
 from typing import Final
 
-import msgspec
-
-from proxy.wire.envelope import Id
+from proxy.wire.envelope import Id, id_in
 from proxy.wire.lines import EDGE, Oversized
 
 _ID: Final = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\]{0,128}")\s*'
@@ -34,7 +32,7 @@ def asked(frame: Oversized) -> Id | None:
     if head is None or _FIND_METHOD.search(head[1]) is None:
         return None
     found = _FIND_ID.search(head[1]) or _at_the_end(frame.tail)
-    return None if found is None else msgspec.json.decode(found[1], type=int | str)
+    return None if found is None else id_in(found[1])
 
 
 def _at_the_end(tail: bytes) -> "re.Match[bytes] | None":

@@ -4,7 +4,6 @@ Strict about what a message is (``jsonrpc``, exactly one of request, notificatio
 what cannot mislead: unknown members, ``error: null`` beside a result, ``id: null`` on a notification.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,7 +12,9 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from proxy.traces import traceless
 from proxy.wire.lines import Oversized
+from proxy.wire.repair import repaired
 
 Id = int | str
 """The id of a request, as MCP allows it."""
@@ -178,8 +179,7 @@ def decode(data: bytes | Raw) -> Message:
 def read(frame: bytes) -> list[Message | Malformed]:
     """The messages of one frame: one, or the members of a batch (2025-03-26). What is none is told in its place.
 
-    A frame that is almost JSON is repaired rather than lost: invalid UTF-8, lone surrogates (JavaScript servers that
-    cut texts) become U+FFFD; ``NaN`` and ``Infinity`` (Python servers) become null.
+    A frame that is almost JSON is repaired rather than lost (``repair``).
     """
     try:
         return [decode(frame)]
@@ -190,10 +190,10 @@ def read(frame: bytes) -> list[Message | Malformed]:
 def _read_unusual(frame: bytes, error: Malformed) -> list[Message | Malformed]:
     cause = error.__cause__
     if isinstance(cause, UnicodeDecodeError | msgspec.DecodeError) and not isinstance(cause, msgspec.ValidationError):
-        repaired = _repaired(frame)
-        if repaired is None:
-            return [error]
-        frame = repaired
+        better = repaired(frame)
+        if better is None:
+            return [traceless(error)]
+        frame = better
     members: list[bytes] | list[Raw] = [frame]
     if frame.lstrip()[:1] == b"[":
         try:
@@ -207,21 +207,7 @@ def _decoded_or_told(data: bytes | Raw) -> Message | Malformed:
     try:
         return decode(data)
     except Malformed as error:
-        return error
-
-
-_LONE_SURROGATE: Final = re.compile(
-    rb"(\\\\)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
-
-
-def _repaired(frame: bytes) -> bytes | None:
-    try:
-        value = json.loads(frame.decode(errors="replace"), parse_constant=lambda _: None)
-        text = json.dumps(value, separators=(",", ":")).encode()
-    except (ValueError, RecursionError):
-        return None
-    return _LONE_SURROGATE.sub(lambda match: rb"\ufffd" if match[2] else match[0], text)
+        return traceless(error)
 
 
 _JSONRPC: Final = rb'"jsonrpc"\s*:\s*"2\.0"\s*'
@@ -241,7 +227,15 @@ def answered(frame: Oversized) -> Id | None:
         match = _TAIL_WITH_ID.search(frame.tail)
     if match is None:
         return None
-    found: Id = msgspec.json.decode(match[1], type=int | str)
+    return id_in(match[1])
+
+
+def id_in(text: bytes) -> Id | None:
+    """An id as it stands in a frame that may be garbled; None if it is none."""
+    try:
+        found: Id = msgspec.json.decode(text, type=int | str)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
     return found
 
 

@@ -7,17 +7,23 @@ algorithm: ``data`` stays bytes, since it is JSON which somebody decodes (or for
 from dataclasses import dataclass
 from typing import Final
 
-from proxy.wire.lines import Cut, Lines, Oversized
+from proxy.wire.frames import Frames
+from proxy.wire.large import Frame
+from proxy.wire.lines import Cut, Oversized
 
 _BOM: Final = b"\xef\xbb\xbf"
+_FIELD: Final = b"data: "
 _MAX_RETRY_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. ``id`` is the last event id in effect; ``retry`` (milliseconds) is set if this event carries one."""
+    """One event. ``id`` is the last event id in effect; ``retry`` (milliseconds) is set if this event carries one.
 
-    data: bytes
+    Large data are a frame that was looked at while it came in.
+    """
+
+    data: bytes | Frame
     event: str = "message"
     id: str = ""
     retry: int | None = None
@@ -28,13 +34,13 @@ class Parser:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lines = Lines(limit + len(b"data: "))
+        self._lines = Frames(limit + len(_FIELD), _large_data)
         self._start: bytes | None = b""
         self._after_cr = False
         self._seen_id = ""
         self._event = ""
         self._event_retry: int | None = None
-        self._data: list[bytes] = []
+        self._data: list[bytes | Frame] = []
         self._size = 0
         self._cut: Cut | None = None
         self.last_id = ""
@@ -69,9 +75,11 @@ class Parser:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return chunk
 
-    def _take(self, line: bytes | Oversized) -> None:
+    def _take(self, line: bytes | Frame | Oversized) -> None:
         if isinstance(line, Oversized):
             self._take_oversized(line)
+        elif isinstance(line, Frame):
+            self._take_data(line)
         elif line.startswith(b"data: "):
             self._take_data(line[6:])
         elif not line.startswith(b":"):
@@ -88,12 +96,12 @@ class Parser:
         elif name == b"retry" and value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
             self._event_retry = self.retry = int(value)
 
-    def _take_data(self, value: bytes) -> None:
+    def _take_data(self, value: bytes | Frame) -> None:
         self._size += len(value) + bool(self._data)
         if self._cut is None and self._size <= self._limit:
             self._data.append(value)
         else:
-            self._passing_by().add(value)
+            self._passing_by().add(bytes(value))
 
     def _take_oversized(self, line: Oversized) -> None:
         if line.head.startswith(b"data:"):  # a comment or an unknown field says nothing, however long
@@ -103,7 +111,7 @@ class Parser:
     def _passing_by(self) -> Cut:
         if self._cut is None:
             self._cut = Cut()
-            self._cut.add(b"\n".join(self._data))
+            self._cut.add(_joined(self._data))
         if self._cut.size:
             self._cut.add(b"\n")
         return self._cut
@@ -114,13 +122,22 @@ class Parser:
         if self._cut is not None:
             found = self._cut.done()
         elif self._data:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            data = self._data[0] if len(self._data) == 1 else _joined(self._data)
             found = Event(data, self._event or "message", self.last_id, self._event_retry)
         self._cut = self._event_retry = None
         self._event = ""
         self._size = 0
         self._data.clear()
         return found
+
+
+def _large_data(start: bytes) -> Frame | None:
+    """The frame that a long line is, if it is one of data."""
+    return Frame(start[5:].removeprefix(b" ")) if start.startswith(b"data:") else None
+
+
+def _joined(lines: list[bytes | Frame]) -> bytes:
+    return b"\n".join([bytes(line) for line in lines])
 
 
 def encode(data: bytes, *, event: str = "", id: str | None = None, retry: int | None = None) -> bytes:  # noqa: A002 - the field's name

@@ -1,24 +1,28 @@
 """Callers in a process of their own, so that what they do with their answers costs the one that measures nothing.
 
-Run as a program with one argument, the URL. For each line on standard input, a JSON object with ``tool`` and
+Run as a module with one argument, the URL. For each line on standard input, a JSON object with ``tool`` and
 ``at_once``, it makes so many calls in one session and writes their answers as one line of JSON: ``answer``, the whole
 message with long texts replaced by their length, and ``said``, how many notifications came before it.
 """
 
 import http.client
 import json
-import os
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import Process
 
+from tests.support.faulty import step_back
+
 Json = dict[str, Any]
+
+ROOT: Final = Path(__file__).parents[2]
 
 ACCEPT: Final = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 HELLO: Final = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "apart", "version": "1"}}
@@ -52,7 +56,7 @@ class Apart:
 @asynccontextmanager
 async def apart(url: str) -> AsyncIterator[Apart]:
     """Run the program until the block is left."""
-    process = await anyio.open_process([sys.executable, __file__, url], stderr=None)
+    process = await anyio.open_process([sys.executable, "-m", __name__, url], cwd=ROOT, stderr=None)
     try:
         there = Apart(process)
         with anyio.fail_after(20):
@@ -107,7 +111,7 @@ def heard(response: http.client.HTTPResponse) -> Json:
 
 
 def main() -> None:
-    os.nice(19)  # in life they run elsewhere: their work is to cost nobody here the processor
+    step_back()
     session = Session(sys.argv[1])
     print("ready", flush=True)
     number = 0

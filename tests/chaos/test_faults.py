@@ -1,11 +1,11 @@
 """One faulty upstream at a time beside a healthy one: its callers get the right error, and nobody else notices.
 
 How the neighbour is measured: a steady stream of calls to it goes on all the time, and the fault is there in every
-second phase of one run, a round being a calm phase and one beside the fault. In a third of the rounds at least the 99th
-percentile beside the fault may be no more than 1.5 times that of the calm phase, or 4 ms more; a real disturbance is
-there in each of them. Up to fifteen rounds are made, and none is thrown away. A failed call of the neighbour fails the
-test at once. The faulty process and those who call it have processes of their own, of the lowest priority: what 20 000
-notifications or 50 MB cost their sender and their receiver is not Manifold's doing.
+second phase of one run. The median 99th percentile beside the fault may be no more than 1.5 times that of the calm
+phases, plus what calm phases differ by among themselves: see ``steady``. A failed call of the neighbour fails the test
+at once. The faulty process and those who call it have processes of their own, and the system runs them when nobody
+else wants the processor: in life they run elsewhere, and what 20 000 notifications or 50 MB cost their sender and
+their receiver is not Manifold's doing.
 """
 
 import asyncio
@@ -28,18 +28,16 @@ from tests.chaos.apart import Apart, apart
 from tests.chaos.calling import Json, calling
 from tests.chaos.steady import measure
 from tests.support import scripted
-from tests.support.faulty import BIG, FLOOD, faulty_child, faulty_site
+from tests.support.faulty import FLOOD, faulty_child, faulty_site
 from tests.support.link_http import Request, Response, serve
 from tests.support.link_tls import self_signed
 from tests.support.manifold import Home, Manifold, serving
 
 BOUND: Final = 8.0
-"""Seconds within which the faulty one's caller must have its answer; the timeouts below are a second at most."""
+"""Seconds within which the faulty one's caller must have its answer; the timeouts below are six at most."""
 
-STALL: Final = 3.0
-"""Seconds for which a result of 50 MB may hold up anybody, on a machine that others use as well."""
 
-QUICK: Final = {"timeout": "800ms", "start_timeout": "5s", "stop_timeout": "300ms", "breaker": {"enabled": False}}
+QUICK: Final = {"timeout": "6s", "start_timeout": "5s", "stop_timeout": "300ms", "breaker": {"enabled": False}}
 """Without its breaker, so that each call meets the fault itself and not the memory of it."""
 
 MAY_HAVE_RUN: Final = ("may have",)
@@ -110,41 +108,44 @@ async def no_tls(folder: Path) -> AsyncIterator[Json]:
 LOST: Final = ("connection was lost during the call", *MAY_HAVE_RUN)
 NO_ANSWER: Final = ("no answer within 0.8 s", *MAY_HAVE_RUN)
 ODD: Final = ("cannot be used", "fault of that server")
-SMALL: Final = {"max_message": "4MiB", "timeout": "6s"}
-PATIENT: Final = {"timeout": "6s"}
+SMALL: Final = {"max_message": "4MiB"}
+HASTY: Final = {"timeout": "800ms"}
+"""For faults that nothing but a timeout ends. Others have time: the faulty ones run when nobody else wants to."""
 FLOODED: Final = {"timeout": "30s"}
 TOO_LARGE: Final = ("more than the 4194304 allowed", "Raise max_message")
 
 FAULTS: Final = {
-    "stdio: hang before the request was read": Fault(child("deaf"), "deadline-exceeded", NO_ANSWER),
-    "stdio: hang after the request was read": Fault(child("hang"), "deadline-exceeded", NO_ANSWER),
+    "stdio: hang before the request was read": Fault(child("deaf"), "deadline-exceeded", NO_ANSWER, HASTY),
+    "stdio: hang after the request was read": Fault(child("hang"), "deadline-exceeded", NO_ANSWER, HASTY),
     "stdio: crash in the call": Fault(child("crash"), "lost", (*LOST, "killed by SIGKILL", "connects again")),
     "stdio: garbage frames": Fault(child("garbage"), "protocol-fault", ODD),
     "stdio: a frame of 50 MB": Fault(child("big"), "protocol-fault", TOO_LARGE, SMALL),
-    "stdio: slow drip of bytes": Fault(child("drip"), "deadline-exceeded", NO_ANSWER),
+    "stdio: slow drip of bytes": Fault(child("drip"), "deadline-exceeded", NO_ANSWER, HASTY),
     "stdio: flood of notifications": Fault(child("flood"), options=FLOODED, at_once=1, hears=FLOOD, within=30),
     "stdio: flood of progress": Fault(child("progress"), options=FLOODED, at_once=1, hears=FLOOD, within=30),
     "stdio: flood of questions": Fault(child("requests"), options=FLOODED, at_once=1, within=30),
-    "stdio: storm of list_changed": Fault(child("storm"), options=PATIENT),
-    "stdio: half closed": Fault(child("close"), "lost", LOST, PATIENT),
-    "stdio: endless pagination": Fault(child("endless_pages"), options=PATIENT),
-    "stdio: other tools at each call": Fault(child("changing_tools"), options=PATIENT),
-    "stdio: pollution of standard output": Fault(child("pollution"), options=PATIENT),
-    "stdio: grandchildren": Fault(child("family"), "lost", LOST, PATIENT),
-    "stdio: full standard error": Fault(child("stderr"), options=PATIENT),
-    "http: hang before the request was read": Fault(site("deaf"), "deadline-exceeded", NO_ANSWER),
-    "http: hang after the request was read": Fault(site("hang"), "deadline-exceeded", NO_ANSWER),
+    "stdio: flood of pings": Fault(child("pings"), options=FLOODED, at_once=1, within=30),
+    "stdio: storm of list_changed": Fault(child("storm")),
+    "stdio: half closed": Fault(child("close"), "lost", LOST),
+    "stdio: endless pagination": Fault(child("endless_pages")),
+    "stdio: other tools at each call": Fault(child("changing_tools")),
+    "stdio: pollution of standard output": Fault(child("pollution")),
+    "stdio: grandchildren": Fault(child("family"), "lost", LOST),
+    "stdio: full standard error": Fault(child("stderr")),
+    "http: hang before the request was read": Fault(site("deaf"), "deadline-exceeded", NO_ANSWER, HASTY),
+    "http: hang after the request was read": Fault(site("hang"), "deadline-exceeded", NO_ANSWER, HASTY),
     "http: crash in the call": Fault(site("crash"), "lost", LOST),
     "http: garbage body": Fault(site("garbage_body"), "protocol-fault", ODD),
     "http: garbage events": Fault(site("garbage"), "protocol-fault", ODD),
     "http: a body of 50 MB": Fault(site("big"), "protocol-fault", TOO_LARGE, SMALL),
-    "http: slow drip of bytes": Fault(site("drip"), "deadline-exceeded", NO_ANSWER),
+    "http: slow drip of bytes": Fault(site("drip"), "deadline-exceeded", NO_ANSWER, HASTY),
     "http: flood of notifications": Fault(site("flood"), options=FLOODED, at_once=1, hears=FLOOD, within=30),
     "http: flood of progress": Fault(site("progress"), options=FLOODED, at_once=1, hears=FLOOD, within=30),
-    "http: storm of list_changed": Fault(site("storm"), options=PATIENT),
+    "http: flood of questions": Fault(site("requests", many=FLOOD // 8), options=FLOODED, at_once=1, within=30),
+    "http: storm of list_changed": Fault(site("storm")),
     "http: half closed": Fault(site("close"), "lost", LOST),
-    "http: endless pagination": Fault(site("endless_pages"), options=PATIENT),
-    "http: other tools at each call": Fault(site("changing_tools"), options=PATIENT),
+    "http: endless pagination": Fault(site("endless_pages")),
+    "http: other tools at each call": Fault(site("changing_tools")),
     "http: 500": Fault(site("status", status="500"), "upstream", ("HTTP 500", *MAY_HAVE_RUN)),
     "http: 429": Fault(site("status", status="429"), "rate-limited", ("HTTP 429", *NOT_EXECUTED)),
     "http: 404": Fault(site("status", status="404"), "session-gone", ("HTTP 404", *NOT_EXECUTED)),
@@ -170,24 +171,6 @@ async def test_a_fault_is_told_to_its_callers_and_costs_no_other(tmp_path: Path,
             await undisturbed(manifold, fault)
     _, alive = await anyio.to_thread.run_sync(psutil.wait_procs, list(grandchildren(tmp_path)), 5)
     assert alive == []
-
-
-@pytest.mark.timeout(170)
-@pytest.mark.parametrize("over", ["stdio", "http"])
-async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other_a_call(tmp_path: Path, over: str) -> None:
-    large = Fault((child if over == "stdio" else site)("big"), says=(f"{BIG} characters",), options=FLOODED, at_once=1)
-    async with large.config(tmp_path) as config:
-        upstreams = {"faulty": {**config, **QUICK, **FLOODED}, "healthy": scripted.upstream("healthy", "work")}
-        async with serving(Home(tmp_path).write(upstreams)) as manifold:
-            for name in upstreams:
-                await manifold.event("upstream.state", upstream=name, new="ready")
-            async with calling(manifold.url) as one, apart(manifold.url) as other:
-                measured = await measure(
-                    lambda: one.timed("mcp_healthy_work"), lambda: told(other, large), rounds=(3, 3)
-                )
-            print(measured)
-    # They wait while it is scanned and copied, which is not nothing; but they are not left alone for long.
-    assert max(measured.beside.seconds) < STALL
 
 
 @pytest.mark.timeout(170)

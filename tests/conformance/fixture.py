@@ -221,6 +221,7 @@ async def _(c: Call):
 @tool("test_reconnection", "Closes its SSE stream mid-call (SEP-1699)")
 async def _(c: Call):
     if c.ctx.close_sse_stream is not None:
+        await asyncio.sleep(0.05)  # the SDK closes a stream even before it wrote the event with the id to go on from
         await c.ctx.close_sse_stream()
     await asyncio.sleep(0.2)
     return text("Reconnection test completed")

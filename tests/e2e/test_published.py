@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from fastmcp.client.transports import StdioTransport
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -217,6 +218,12 @@ async def test_the_python_sdk_over_stdio(place: Place, second: Home, mode: str, 
     version, results = await python_clients.sdk(stdio_client(parameters), steps(place, hop=HOP), mode=mode)
     assert version in versions
     check(results, hop=HOP)
+
+
+async def test_the_fastmcp_client_over_stdio(place: Place, second: Home) -> None:
+    command, *args = second.command("serve", "--stdio")
+    transport = StdioTransport(command, args, env=second.env())
+    check(await python_clients.fast(transport, steps(place, hop=HOP)), hop=HOP)
 
 
 @SCRIPTED

@@ -28,6 +28,13 @@ class Request:
         return json.loads(self.body)
 
     @property
+    def number(self) -> Any:
+        """The id of the JSON-RPC request that it is; None for anything else, such as a form."""
+        with suppress(ValueError):
+            return self.message.get("id")
+        return None
+
+    @property
     def rpc(self) -> str:
         """The JSON-RPC method; empty for what is no request or notification."""
         return str(self.message.get("method", "")) if self.body else ""
@@ -40,6 +47,8 @@ class Response:
         self._request = request
         self._writer = writer
         self._chunked = False
+        self.answers = request.number
+        """The id of the request that ``result`` and ``result_event`` answer: for a GET, a test says which."""
         self.gone = gone
         """Set when the client has closed the connection."""
 
@@ -67,7 +76,7 @@ class Response:
         self.whole(status, json.dumps(message).encode(), **headers)
 
     def result(self, result: Any, **headers: str) -> None:
-        self.json({"jsonrpc": "2.0", "id": self._request.message["id"], "result": result}, 200, **headers)
+        self.json({"jsonrpc": "2.0", "id": self.answers, "result": result}, 200, **headers)
 
     def stream(self, **headers: str) -> None:
         self.start(200, {"Content-Type": "text/event-stream", **headers})
@@ -76,7 +85,7 @@ class Response:
         self.chunk(sse.encode(json.dumps({"jsonrpc": "2.0", **message}).encode(), **fields))
 
     def result_event(self, result: Any, **fields: Any) -> None:
-        self.event({"id": self._request.message["id"], "result": result}, **fields)
+        self.event({"id": self.answers, "result": result}, **fields)
 
     async def drain(self) -> None:
         """Wait until the client reads."""

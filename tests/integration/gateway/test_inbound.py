@@ -171,6 +171,13 @@ async def test_messages_for_a_session_of_legacy_sse_are_taken_from_its_owner_onl
             assert (await posted(url, HELLO, **bearer(READER))).status_code == 202
 
 
+async def test_a_head_opens_no_stream_of_legacy_sse(manifold: Manifold) -> None:
+    async with httpx2.AsyncClient(timeout=PATIENCE) as client:
+        got = await client.head(f"{manifold.base}/sse", headers=bearer(READER))
+        assert (got.status_code, got.headers["allow"]) == (405, "GET")
+        assert (await client.head(f"{manifold.base}/sse")).status_code == 401
+
+
 async def test_legacy_sse_serves_who_has_a_credential(manifold: Manifold) -> None:
     with anyio.fail_after(PATIENCE):
         async with mcp.Client(sse_client(f"{manifold.base}/sse", headers=bearer(WRITER))) as client:

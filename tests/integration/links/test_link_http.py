@@ -197,6 +197,30 @@ async def test_a_question_on_the_stream_is_put_to_the_one_it_belongs_to(has_back
     assert site.requests[1].message == {"jsonrpc": "2.0", "id": "q", "result": expected}
 
 
+async def test_an_answer_to_a_question_is_sent_again_when_its_connection_breaks() -> None:
+    answered = anyio.Event()
+
+    async def answer(request: Request, response: Response) -> None:
+        if request.rpc == "x":
+            response.stream()
+            response.event({"id": "q", "method": "roots/list"})
+            await answered.wait()
+            response.result_event("done")
+            response.end()
+        elif len(site.requests) <= 2:
+            await response.drop()
+        else:
+            answered.set()
+            response.whole(202)
+
+    async def ask(method: str, params: Params | None) -> Json:
+        return {"method": method, "params": params}
+
+    async with linked(answer) as (link, site):
+        assert (await link.request("x", None, back=Back(answer=ask))).result == "done"
+    assert site.requests[1].message == site.requests[2].message
+
+
 async def test_a_question_that_is_taken_back_is_no_longer_worked_on() -> None:
     given_up = anyio.Event()
 
@@ -244,34 +268,35 @@ async def test_a_json_rpc_error_comes_through_unchanged(has_id: bool) -> None:
 
 
 async def test_a_compressed_answer_is_unpacked() -> None:
-    async def answer(_request: Request, response: Response) -> None:
-        body = gzip.compress(b'{"jsonrpc":"2.0","id":1,"result":"unpacked"}')
+    async def answer(request: Request, response: Response) -> None:
+        body = gzip.compress(b'{"jsonrpc":"2.0","id":%d,"result":"unpacked"}' % request.message["id"])
         response.whole(200, body, Content_Encoding="gzip")
 
     async with linked(answer) as (link, _):
         assert (await link.request("x", None)).result == "unpacked"
 
 
-BIG = b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 1_000_000 + b'"}'
+def big(request: Request) -> bytes:
+    return b'{"jsonrpc":"2.0","id":%d,"result":"%s"}' % (request.message["id"], b"x" * 1_000_000)
 
 
-async def big_with_length(_request: Request, response: Response) -> None:
-    response.whole(200, BIG)
+async def big_with_length(request: Request, response: Response) -> None:
+    response.whole(200, big(request))
 
 
-async def big_in_chunks(_request: Request, response: Response) -> None:
+async def big_in_chunks(request: Request, response: Response) -> None:
     response.start(200, {"Content-Type": "application/json"})
-    response.chunk(BIG)
+    response.chunk(big(request))
     response.end()
 
 
-async def big_when_unpacked(_request: Request, response: Response) -> None:
-    response.whole(200, gzip.compress(BIG), Content_Encoding="gzip")
+async def big_when_unpacked(request: Request, response: Response) -> None:
+    response.whole(200, gzip.compress(big(request)), Content_Encoding="gzip")
 
 
-async def big_event(_request: Request, response: Response) -> None:
+async def big_event(request: Request, response: Response) -> None:
     response.stream()
-    response.chunk(b"data: " + BIG + b"\n\n")
+    response.chunk(b"data: " + big(request) + b"\n\n")
     await response.gone.wait()
 
 

@@ -68,10 +68,9 @@ async def test_a_server_that_wants_its_connections_closed_gets_a_new_one_each_ti
 async def test_what_comes_behind_an_answer_does_not_get_into_the_next_one() -> None:
     async def talkative(request: Request, response: Response) -> None:
         response.result(request.connection)
-        response.raw(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n"
-            b'{"jsonrpc":"2.0","id":2,"result":99}'
-        )
+        body = b'{"jsonrpc":"2.0","id":%d,"result":99}' % (request.message["id"] + 1)
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        response.raw(head % len(body) + body)
 
     async with linked(talkative) as (link, _):
         assert [(await link.request("x", None)).result for _ in range(3)] == [1, 2, 3]

@@ -5,9 +5,12 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.errors import Lost
 from proxy.model import Json, Params
+from proxy.upstream import http_stream
+from tests.support.clock import settle
 from tests.support.link_http import Handler, Request, Response
 from tests.support.link_open import linked
 from tests.support.link_peers import Back, Heard
@@ -16,8 +19,16 @@ Script = Callable[[Request, Response], Any]
 
 
 def scripted(post: Script, get: Script) -> Handler:
+    number: Json = None
+
     async def handler(request: Request, response: Response) -> None:
-        await (get if request.method == "GET" else post)(request, response)
+        nonlocal number
+        if request.method == "GET":
+            response.answers = number
+            await get(request, response)
+        else:
+            number = response.answers
+            await post(request, response)
 
     return handler
 
@@ -38,7 +49,7 @@ async def polite_post(_request: Request, response: Response) -> None:
 async def good_get(request: Request, response: Response) -> None:
     response.stream()
     response.event({"method": "notifications/message", "params": {"data": 2}}, id="e-2")
-    response.event({"id": 1, "result": {"after": request.headers["last-event-id"]}}, id="e-3")
+    response.result_event({"after": request.headers["last-event-id"]}, id="e-3")
     response.end()
 
 
@@ -61,12 +72,62 @@ async def test_an_answer_can_break_off_many_times_as_long_as_it_goes_on() -> Non
         if number < 12:
             response.event({"method": "notifications/message"}, id=f"e-{number + 1}", retry=0)
         else:
-            response.event({"id": 1, "result": "at last"})
+            response.result_event("at last")
         response.end()
 
     async with linked(scripted(polite_post, get)) as (link, site):
         assert (await link.request("x", None)).result == "at last"
     assert len(site.of("GET")) == 12
+
+
+CONFLICT = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Conflict"}}'
+
+
+@pytest.mark.parametrize("conflict", [None, CONFLICT, b""], ids=["free", "busy, as JSON-RPC", "busy"])
+async def test_a_resumed_stream_on_which_nothing_comes_is_resumed_again(
+    monkeypatch: pytest.MonkeyPatch, conflict: bytes | None
+) -> None:
+    monkeypatch.setattr(http_stream, "SILENCE", 0.01)
+    silent = 0
+
+    async def get(request: Request, response: Response) -> None:
+        nonlocal silent
+        if silent < 8:  # more often than a stream may break without getting any further
+            silent += 1
+            response.stream()
+            await response.gone.wait()
+        elif conflict is not None and len(site.of("GET")) == 9:
+            response.whole(409, conflict)
+        else:
+            await good_get(request, response)
+
+    async with linked(scripted(polite_post, get)) as (link, site):
+        assert (await link.request("x", None)).result == {"after": "e-1"}
+    assert len(site.of("GET")) == 9 + (conflict is not None)
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+async def test_after_silence_all_is_asked_for_that_came_since_the_last_message(
+    monkeypatch: pytest.MonkeyPatch, forgetful: bool
+) -> None:
+    monkeypatch.setattr(http_stream, "SILENCE", 0.01)
+
+    async def get(request: Request, response: Response) -> None:
+        asked = request.headers["last-event-id"]
+        gets = len(site.of("GET"))
+        if forgetful and gets > 1 and asked == "e-1":
+            response.whole(400)
+            return
+        response.stream()
+        if gets == 1:
+            response.chunk(b"id: e-3\ndata:\n\n")  # and e-2 is lost on the way
+            await response.gone.wait()
+        else:
+            response.result_event(asked)
+            response.end()
+
+    async with linked(scripted(polite_post, get)) as (link, site):
+        assert (await link.request("x", None)).result == ("e-3" if forgetful else "e-1")
 
 
 @pytest.mark.parametrize("status", [400, 404, 405])
@@ -116,7 +177,8 @@ async def test_a_call_cancelled_while_it_is_resumed_is_cancelled_upstream() -> N
         await site.asked("GET")
         tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
-            assert (await site.asked("notifications/cancelled")).message["params"]["requestId"] == 1
+            told = (await site.asked("notifications/cancelled")).message["params"]
+            assert told["requestId"] == site.of("x")[0].message["id"]
 
 
 async def no_post(_request: Request, response: Response) -> None:
@@ -196,6 +258,50 @@ async def test_progress_on_the_servers_own_stream_still_finds_its_call() -> None
         await back.heard.wait()
         told.set()
     assert back.said == [("notifications/progress", {"progressToken": "theirs", "progress": 1})]
+
+
+async def test_progress_that_came_elsewhere_waits_for_a_slow_downstream_within_bounds() -> None:
+    tokens: list[int] = []
+    told, asked = anyio.Event(), anyio.Event()
+
+    class Slow(Back):
+        taking = anyio.Event()
+
+        async def notify(self, method: str, params: Params | None) -> None:
+            await self.taking.wait()
+            await super().notify(method, params)
+
+    async def post(request: Request, response: Response) -> None:
+        tokens.append(request.message["params"]["_meta"]["progressToken"])
+        asked.set()
+        await told.wait()
+        response.result({})
+
+    async def get(_request: Request, response: Response) -> None:
+        response.stream()
+        await asked.wait()
+        for number in range(100):
+            progress = {"progressToken": tokens[0], "progress": number}
+            response.event({"method": "notifications/progress", "params": progress})
+        response.event({"method": "notifications/tools/list_changed"})
+        await response.gone.wait()
+
+    back, heard = Slow("theirs"), Heard()
+    with capture_logs() as logs:
+        async with linked(scripted(post, get), heard) as (link, site), anyio.create_task_group() as tasks:
+            link.listen()
+            await site.asked("GET")
+            tasks.start_soon(lambda: link.request("x", None, back=back))
+            await heard.next()  # the stream goes on beside a downstream that takes nothing
+            assert back.said == []
+            back.taking.set()
+            await back.heard.wait()
+            await settle()
+            told.set()
+    assert [params["progress"] for _, params in back.said if params] == [*range(64)]
+    assert [(each["method"], each["count"]) for each in logs if each["event"] == "link.notifications.dropped"] == [
+        ("notifications/progress", 36)
+    ]
 
 
 async def test_the_servers_own_stream_is_opened_again_after_the_last_event() -> None:

@@ -563,3 +563,23 @@ async def test_where_the_system_offers_no_process_handles_a_death_is_noticed_too
     await gone(grandchild)
     async with child(heard) as link:
         assert (await link.request("echo", {"n": 1})).result == {"n": 1}
+
+
+async def test_the_system_is_asked_once_whether_the_child_lives_for_all_frames_of_a_turn(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    waitid = os.waitid
+
+    def counted(*args: int) -> os.waitid_result | None:
+        nonlocal asked
+        asked += 1
+        return waitid(*args)
+
+    async with child(heard) as link:
+        await link.request("echo", {"n": 0})
+        monkeypatch.setattr(os, "waitid", counted)
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                tasks.start_soon(link.request, "echo", {"n": number})
+    assert asked < 25

@@ -11,7 +11,7 @@ from proxy.agents.view import View
 from proxy.catalog.merge import merge
 from proxy.catalog.naming import NamingPolicy
 from proxy.catalog.policy import CatalogPolicy
-from proxy.model import Listing
+from proxy.model import Listing, Reply
 
 VIEW = View(merge({"up": Listing()}, CatalogPolicy(order=("up",))))
 TRANSPARENT = View(merge({"up": Listing()}, CatalogPolicy(naming=NamingPolicy(pattern="{tool}"))))
@@ -113,7 +113,7 @@ def test_a_result_without_uris_stays_the_object_that_it_is(method: str, value: A
 @pytest.mark.parametrize(("method", "value", "_"), CASES)
 def test_results_of_a_transparent_upstream_stay_the_objects_that_they_are(method: str, value: Any, _: Any) -> None:
     assert result(TRANSPARENT, "up", method, value) is value
-    assert not touches(TRANSPARENT, "up", json.dumps(value).encode())
+    assert not touches(TRANSPARENT, "up", Reply(json.dumps(value).encode()))
 
 
 def test_only_what_changes_is_copied_and_the_order_of_members_stays() -> None:
@@ -149,11 +149,11 @@ def test_other_messages_stay_the_objects_that_they_are(method: str) -> None:
 @pytest.mark.parametrize(("method", "value", "mapped"), CASES)
 def test_bytes_tell_that_a_result_may_have_to_be_mapped(method: str, value: Any, mapped: Any) -> None:
     assert mapped != value, method
-    assert touches(VIEW, "up", json.dumps(value).encode())
+    assert touches(VIEW, "up", Reply(json.dumps(value).encode()))
 
 
 def test_bytes_without_uris_need_no_look() -> None:
-    assert not touches(VIEW, "up", json.dumps({"content": [{"type": "text", "text": '{"uri": "x"}'}]}).encode())
+    assert not touches(VIEW, "up", Reply(json.dumps({"content": [{"type": "text", "text": '{"uri": "x"}'}]}).encode()))
 
 
 @given(st.sampled_from(["tools/call", "prompts/get", "resources/read"]), JSON)
@@ -162,4 +162,4 @@ def test_no_shape_of_a_result_does_any_harm(method: str, value: Any) -> None:
     mapped = result(VIEW, "up", method, value)
     assert value == before
     assert (mapped is value) == (mapped == value)
-    assert mapped == value or touches(VIEW, "up", json.dumps(value).encode())
+    assert mapped == value or touches(VIEW, "up", Reply(json.dumps(value).encode()))

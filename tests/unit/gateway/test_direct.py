@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from proxy.gateway.direct import Direct, HttpProtocol, Taken
+from proxy.gateway.direct import HttpProtocol
+from proxy.gateway.taken import Direct, Taken
 from tests.support.raw_http import read_late, request, running, told
 
 HEAD = b"content-type: application/json\r\n"
@@ -42,8 +43,11 @@ class Door:
 
     how: Serve = echo
     bodies: list[bytes] = field(default_factory=list)
+    largest: int = 1 << 20
+    fitted: int = 0
 
     def fit(self, url: bytes, scope: Scope) -> Mapping[bytes, bytes] | None:
+        self.fitted += 1
         headers = dict(scope["headers"])
         return headers if url == b"/hot" and b"content-length" in headers else None
 
@@ -115,6 +119,104 @@ async def test_what_comes_in_one_piece_goes_past_asgi() -> None:
         await told(port, request(b"a") + request(b"b"), LAST)
     assert b"".join(door.bodies).startswith(b"a")
     assert door.bodies[-1] == b"last" or app.scopes
+
+
+TALKS = {
+    "the same head again": ((request(b"first"),), (request(b"again"),)),
+    "another length": ((request(b"first"),), (request(b"longer than that"),), (request(b""),)),
+    "head and body apart": ((request(b"first"),), (request(b"again")[:-5], b"again"), (request(b"3")[:-1], b"3")),
+    "apart at first": ((request(b"first")[:-5], b"first"), (request(b"again"),)),
+    "a body in pieces": ((request(b"first"),), (request(b"again")[:-5], b"ag", b"a", b"in")),
+    "a head in pieces": ((request(b"first"),), (request(b"again")[:9], request(b"again")[9:])),
+    "too large": ((request(b"first"),), (request(b"x" * 3_000_000),), (request(b"3"),)),
+    "large": ((request(b"first"),), (request(b"x" * 300_000),), (request(b"3"),)),
+    "another door": ((request(b"first"),), (request(b"again", path="/other"),), (request(b"3"),)),
+    "many heads": tuple((request(b"%d" % number, f"X-Name: {number % 6}"),) for number in range(18)),
+    "not at first": ((CHUNKED,), (request(b"2"),), (CHUNKED,), (request(b"4"),)),
+    "something behind": ((request(b"first"),), (request(b"2") + request(b"3") + request(b"4"),)),
+    "something behind a part": ((request(b"first"),), (request(b"2")[:-1], b"2" + request(b"3") + request(b"4"))),
+}
+
+
+async def talk(port: int, turns: tuple[tuple[bytes, ...], ...]) -> bytes:
+    """All that a server says to a client that waits for each answer before it goes on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    said = b""
+    for turn in turns:
+        for piece in turn:
+            writer.write(piece)
+            await writer.drain()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        for _ in range(b"".join(turn).count(b" HTTP/1.1")):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r")[0])
+            said += head + await reader.readexactly(length)
+    writer.write(LAST)
+    said += await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return said
+
+
+@pytest.mark.parametrize("case", TALKS)
+@pytest.mark.parametrize("how", [echo, streamed])
+async def test_a_conversation_goes_as_with_uvicorn(case: str, how: Serve) -> None:
+    said = []
+    for direct in (Door(how), None):
+        async with running(App(direct), HttpToolsProtocol if direct is None else None) as (_, port):
+            said.append(await talk(port, TALKS[case]))
+    assert said[0] == said[1]
+
+
+NOT_ALL = ("too large", "large", "another door", "not at first")
+
+
+@pytest.mark.parametrize("case", [case for case in TALKS if case not in NOT_ALL])
+async def test_a_client_that_waits_is_served_past_asgi_however_its_writes_are_cut(case: str) -> None:
+    app = App(door := Door())
+    async with running(app) as (_, port):
+        await talk(port, TALKS[case])
+    pipelined = "behind" in case  # which goes through uvicorn's queue
+    assert pipelined or not app.scopes
+    assert pipelined or len(door.bodies) == len(TALKS[case]) + 1
+
+
+async def test_a_head_that_was_had_before_is_not_looked_at_again() -> None:
+    app = App(door := Door())
+    async with running(app) as (_, port):
+        await talk(port, tuple((request(b"x" * number),) for number in range(20)))
+    assert len(door.bodies) == 21
+    assert door.fitted == 2  # the first one, and that of the last request, which closes the connection
+
+
+async def test_what_is_declined_of_a_known_head_is_served_by_the_app_as_it_came() -> None:
+    async def only_the_first(taken: Taken) -> bool:
+        taken.declined = taken.body != b"first"
+        return not taken.declined and await echo(taken)
+
+    app = App(Door(only_the_first))
+    turns = ((request(b"first"),), (request(b"again!"),), (request(b"thr")[:-3], b"thr"))
+    async with running(app) as (_, port):
+        said = await talk(port, turns)
+    assert [said.count(body) for body in (b"first", b"again!", b"thr")] == [1, 1, 1]
+    lengths = [dict(scope["headers"])[b"content-length"] for scope in app.scopes]
+    assert lengths == [b"6", b"3", b"4"]
+    assert all(scope["manifold.declined"] for scope in app.scopes)
+
+
+async def test_a_client_that_leaves_in_a_body_leaves_nothing_behind() -> None:
+    app = App(door := Door())
+    async with running(app) as (server, port):
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        await stream.send(request(b"first"))
+        await stream.receive()
+        await stream.send(request(b"second")[:-3])
+        await stream.aclose()
+        while server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(0)
+        assert not server.server_state.tasks
+    assert door.bodies == [b"first"]
 
 
 @pytest.mark.parametrize("case", ["old", "chunked", "expecting", "upgrading"])

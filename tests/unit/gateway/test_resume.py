@@ -39,6 +39,21 @@ async def test_what_came_after_an_event_of_a_stream_is_replayed_and_nothing_of_o
     assert await replayed(events, last) == ("s:1", [])
 
 
+async def test_what_comes_while_the_rest_is_replayed_is_replayed_too() -> None:
+    events = Events()
+    opening = await events.store_event("s", None)
+    await events.store_event("s", note("a"))
+    found = []
+
+    async def take(event: EventMessage) -> None:
+        found.append(event.event_id)
+        if len(found) < 3:
+            await events.store_event("s", note("more"))
+
+    await events.replay_events_after(opening, take)
+    assert found == ["2", "3", "4"]
+
+
 @pytest.mark.parametrize("last", ["", "99", "-1", "x", "1.0", "²"])
 async def test_an_unknown_event_replays_nothing(last: str) -> None:
     events = Events()
@@ -95,3 +110,29 @@ async def test_within_a_session_the_negotiated_version_counts(
     got = dict(seen[0]["headers"])
     assert got.get(b"mcp-protocol-version") == (None if arrives is None else arrives.encode())
     assert got[b"accept"] == b"x"
+
+
+async def test_an_event_that_is_too_large_costs_others_nothing_and_its_stream_cannot_be_resumed() -> None:
+    events = Events(max_bytes=1000)
+    other = events.keep("other", b"x" * 900)
+    first = events.keep("stream", None)
+    events.keep("stream", [b"x" * 600, b"x" * 600])
+    assert await events.replay_events_after(first, _nobody) is None
+    assert await events.replay_events_after(other, _nobody) == "other"
+
+
+async def test_an_event_in_pieces_is_replayed_whole() -> None:
+    events = Events()
+    first = events.keep("stream", None)
+    events.keep("stream", [b'{"jsonrpc":"2.0","id":1,', b'"result":{"a":1}}'])
+    heard: list[EventMessage] = []
+
+    async def hear(message: EventMessage) -> None:
+        heard.append(message)
+
+    assert await events.replay_events_after(first, hear) == "stream"
+    assert [one.message.model_dump()["result"] for one in heard] == [{"a": 1}]
+
+
+async def _nobody(_message: EventMessage) -> None:
+    raise AssertionError

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.gateway.room import Room
 
@@ -30,10 +30,8 @@ class House:
     most: int = 0
     used: dict[str, float] = field(default_factory=dict)
     """Sessions that were used past their transports, and when they are due now."""
-
-    def settle(self) -> None:
-        for name, due in self.used.items():
-            self.live[name].idle_scope.deadline = due
+    swept: bool = True
+    """Whether those that were ended leave at once."""
 
     def open(self, name: str, deadline: float) -> None:
         self.live[name] = Transport(anyio.CancelScope(deadline=deadline))
@@ -44,13 +42,30 @@ class House:
         self.open(f"new {len(self.served)}", 1e6 + len(self.served))
         self.most = max(self.most, len(self.live))
 
+    def __len__(self) -> int:
+        if self.swept:
+            self.sweep()
+        return len(self.live)
+
+    def leaving(self) -> int:
+        return sum(one.idle_scope.cancel_called for one in self.live.values())
+
+    def idle(self) -> list[anyio.CancelScope]:
+        for name, due in self.used.items():
+            self.live[name].idle_scope.deadline = due
+        scopes = [one.idle_scope for one in self.live.values()]
+        return [one for one in scopes if one.deadline < math.inf and not one.cancel_called]
+
+    def room(self, most: int) -> ASGIApp:
+        return Room(self, most).over(self)
+
     def sweep(self) -> dict[str, Any]:
         for name in [name for name, one in self.live.items() if one.idle_scope.cancel_called]:
             del self.live[name]
         return dict(self.live)
 
 
-async def request(room: Room, scope: Scope = OPENING) -> None:
+async def request(room: ASGIApp, scope: Scope = OPENING) -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
@@ -64,7 +79,7 @@ async def test_the_session_that_was_idle_longest_makes_room() -> None:
     house = House()
     for name, deadline in (("b", 20.0), ("a", 10.0), ("busy", math.inf)):
         house.open(name, deadline)
-    room = Room(house, house.sweep, 3, house.settle)
+    room = house.room(3)
     await request(room)
     assert set(house.sweep()) == {"b", "busy", "new 1"}
 
@@ -74,7 +89,7 @@ async def test_a_session_that_was_just_used_past_its_transport_was_not_idle_long
     for name, deadline in (("a", 10.0), ("b", 20.0)):
         house.open(name, deadline)
     house.used["a"] = 30.0
-    await request(Room(house, house.sweep, 2, house.settle))
+    await request(house.room(2))
     assert set(house.sweep()) == {"a", "new 1"}
 
 
@@ -82,7 +97,7 @@ async def test_a_session_with_a_request_under_way_never_goes() -> None:
     house = House()
     for name in ("x", "y"):
         house.open(name, math.inf)
-    await request(Room(house, house.sweep, 2, house.settle))
+    await request(house.room(2))
     assert {"x", "y"} <= set(house.live)
     assert len(house.served) == 1, "the manager says no, not we"
 
@@ -91,12 +106,25 @@ async def test_many_that_come_at_once_all_find_room() -> None:
     house = House()
     for number in range(50):
         house.open(f"old {number}", 10.0 + number)
-    room = Room(house, house.sweep, 50, house.settle)
+    room = house.room(50)
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(request, room)
     assert len(house.served) == 20
     assert house.most <= 50
+
+
+async def test_many_that_come_at_once_end_one_session_each_though_those_take_a_moment_to_leave() -> None:
+    house = House(swept=False)
+    for number in range(50):
+        house.open(f"old {number}", 10.0 + number)
+    old = dict(house.live)
+    room = house.room(50)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(request, room)
+        await anyio.wait_all_tasks_blocked()
+    assert sum(one.idle_scope.cancel_called for one in old.values()) == 20
 
 
 @pytest.mark.parametrize(
@@ -111,5 +139,5 @@ async def test_many_that_come_at_once_all_find_room() -> None:
 async def test_what_opens_no_session_ends_none(scope: Scope) -> None:
     house = House()
     house.open("a", 10.0)
-    await request(Room(house, house.sweep, 1, house.settle), scope)
+    await request(house.room(1), scope)
     assert not house.live["a"].idle_scope.cancel_called

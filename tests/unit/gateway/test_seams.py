@@ -1,5 +1,6 @@
 """Everything private of FastMCP and the SDK that ``proxy/gateway/seams.py`` touches is still there, as it needs it."""
 
+import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.dispatcher import Outbound
 
 from proxy.gateway import seams
+from proxy.gateway.resume import Events
+from proxy.gateway.silent import Silent
 
 Context = ServerRequestContext[Any, Any]
 
@@ -100,7 +103,7 @@ async def test_the_live_sessions_of_an_app_can_be_looked_up() -> None:
         (found,) = live().items()
         assert found[0] == hello.headers["mcp-session-id"]
         assert seams.resumed(found[1], "nothing") is None
-        assert seams.event_log(found[1], "stream") == (None, "stream")
+        assert seams.events_of(found[1]) is None
         seams.keep_awake(found[1], anyio.current_time())
     assert live() == {}
 
@@ -111,6 +114,26 @@ HELLO = {
     "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}},
 }
+
+
+async def test_the_sdk_opens_a_session_under_an_id_that_is_known_already() -> None:
+    app = FastMCP("seams").http_app("/mcp", event_store=Events())
+    live, reviver = seams.session_transports(app, "/mcp"), seams.Reviver(app, "/mcp")
+    store = seams.scoped_events(Events(), "known")
+    scope = {"type": "http", "method": "GET", "path": "/mcp", "headers": [(b"host", b"127.0.0.1")]}
+    hello = Silent(scope, json.dumps(HELLO).encode())
+    assert not await reviver.revive("known", store, hello), "there is no manager yet"
+    async with app.router.lifespan_context(app):
+        assert await reviver.revive("known", store, hello)
+        assert hello.status == 200
+        ((session_id, transport),) = live().items()
+        assert (session_id, transport.mcp_session_id) == ("known", "known")
+        assert seams.events_of(transport) is store
+        assert seams.event_log(store, "stream")[1].endswith("stream")
+        assert [one.deadline < math.inf for one in seams.idle_scopes(live().values())] == [True]
+        assert seams.leaving(live().values()) == 0
+        transport.idle_scope.cancel()
+        assert seams.leaving(live().values()) == 1
 
 
 async def test_a_used_session_is_kept_awake() -> None:

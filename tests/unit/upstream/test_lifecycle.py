@@ -41,7 +41,7 @@ def test_what_happens_leads_to_a_state(happened: list[Event], state: S) -> None:
 @given(st.lists(events))
 def test_whatever_happens_an_upstream_can_be_stopped_and_started_again(happened: list[Event]) -> None:
     assert after(*happened, Event.STOP) is S.STOPPED
-    assert after(*happened, Event.STOP, Event.START, Event.CONNECTED) is S.READY
+    assert after(*happened, Event.STOP, Event.IDLE, Event.START, Event.CONNECTED) is S.READY
 
 
 @given(st.lists(events))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.upstream.share import BURST, PART, Share, Turns
+from proxy.upstream.share import BURST, PART, Metered, Share, Turns
 from proxy.upstream.slices import TURN
 
 
@@ -85,6 +85,53 @@ async def test_a_wait_for_more_costs_no_credit(waited: float) -> None:
     share = Share(watch)
     turns = Turns(share)
     watch.at += waited
-    turns.begin()
+    turns.begin(watch.at)
     await turns.pause()
     assert share.rest() == 0.0
+
+
+@pytest.mark.parametrize(("works", "waits", "rests"), [(2 * BURST, 0.0, True), (BURST / 4, 5 * BURST, False)])
+async def test_what_is_metered_counts_while_it_runs_and_not_while_it_waits(
+    works: float, waits: float, *, rests: bool
+) -> None:
+    watch = Watch()
+    share = Share(watch)
+    others = anyio.Event()
+
+    async def work() -> str:
+        watch.at += works / 2
+        await others.wait()
+        watch.at += works / 2
+        return "done"
+
+    async def wait() -> None:
+        watch.at += waits
+        others.set()
+        await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        assert await Metered(work(), share) == "done"
+    assert (share.rest() > 0.0) is rests
+
+
+async def test_what_is_metered_can_be_cancelled_and_fails_as_it_is() -> None:
+    share = Share(Watch())
+    told: list[str] = []
+
+    async def patient() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            told.append("cancelled")
+
+    async def failing() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ValueError("no")
+
+    with anyio.move_on_after(0.0) as scope:
+        await Metered(patient(), share)
+    assert scope.cancelled_caught
+    assert told == ["cancelled"]
+    with pytest.raises(ValueError, match="no"):
+        await Metered(failing(), share)

@@ -210,3 +210,9 @@ def test_a_sloppy_error_is_still_an_error(error: bytes, expected: envelope.Fault
 )
 def test_an_oversized_answer_names_its_request_by_its_ends(head: bytes, tail: bytes, number: Any) -> None:
     assert envelope.answered(Oversized(head, tail, 10**9)) == number
+
+
+def test_a_garbled_id_answers_nothing() -> None:
+    (found,) = envelope.read(b'{"jsonrpc":"2.0","id":"\x80","result":[}')
+    assert isinstance(found, Malformed)
+    assert found.id is None

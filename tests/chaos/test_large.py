@@ -1,0 +1,38 @@
+"""Results of 50 MB that are within the limit arrive whole, and callers of other upstreams do not notice.
+
+Measured as in ``test_faults.py``: calm phases and phases beside the large results, in rounds of one run.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.chaos.apart import apart
+from tests.chaos.calling import calling
+from tests.chaos.steady import measure
+from tests.chaos.test_faults import FLOODED, QUICK, Fault, child, site, told
+from tests.support import scripted
+from tests.support.faulty import BIG
+from tests.support.manifold import Home, serving
+
+LARGE: Final = {
+    "stdio": child("big"),
+    "http": site("big"),
+    "http: as an event": site("big", events=True),
+}
+
+
+@pytest.mark.timeout(170)
+@pytest.mark.parametrize("config", LARGE.values(), ids=LARGE)
+async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other(tmp_path: Path, config: object) -> None:
+    large = Fault(config, says=(f"{BIG} characters",), at_once=1, within=30)  # type: ignore[arg-type]
+    async with large.config(tmp_path) as upstream:
+        upstreams = {"faulty": {**upstream, **QUICK, **FLOODED}, "healthy": scripted.upstream("healthy", "work")}
+        async with serving(Home(tmp_path).write(upstreams)) as manifold:
+            for name in upstreams:
+                await manifold.event("upstream.state", upstream=name, new="ready")
+            async with calling(manifold.url) as one, apart(manifold.url) as other:
+                measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, large))
+    print(measured)
+    assert measured.undisturbed, str(measured)
