@@ -12,14 +12,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.errors import ConfigError, Problem
 from proxy.gateway.direct import HttpProtocol
+from proxy.gateway.parting import Parting
 
 LINGER: Final = 3
-"""Seconds that open responses are given when the server stops; streams that never end are cut after it."""
+"""Seconds that open responses are given when the server stops; they are cut after it."""
 BACKLOG: Final = 2048
 
 
 class HttpServer(uvicorn.Server):
-    """Uvicorn without its own signal handling: whoever runs us decides what a signal means (drain first)."""
+    """Uvicorn without its own signal handling: whoever runs us decides what a signal means (drain first).
+
+    Args:
+        config: uvicorn's.
+        parting: ends the streams that would never end.
+    """
+
+    def __init__(self, config: uvicorn.Config, parting: Parting) -> None:
+        super().__init__(config)
+        self._parting = parting
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -29,6 +39,7 @@ class HttpServer(uvicorn.Server):
     def stop(self, *, now: bool = False) -> None:
         """Take no more connections and end; ``now`` does not wait for open responses."""
         self.should_exit = True
+        self._parting.begin()
         self.force_exit = self.force_exit or now
 
 
@@ -74,9 +85,10 @@ class Idle:
 
 def http_server(app: ASGIApp) -> HttpServer:
     """A server for the app, on the fastest loop and parser there are."""
+    parting = Parting(app)
     return HttpServer(
         uvicorn.Config(
-            app,
+            parting,
             http=HttpProtocol,
             ws="none",
             lifespan="on",
@@ -87,7 +99,8 @@ def http_server(app: ASGIApp) -> HttpServer:
             date_header=False,
             timeout_graceful_shutdown=LINGER,
             backlog=BACKLOG,
-        )
+        ),
+        parting,
     )
 
 

@@ -36,7 +36,6 @@ from tests.support.manifold import Home, Manifold, serving
 BOUND: Final = 8.0
 """Seconds within which the faulty one's caller must have its answer; the timeouts below are six at most."""
 
-
 QUICK: Final = {"timeout": "6s", "start_timeout": "5s", "stop_timeout": "300ms", "breaker": {"enabled": False}}
 """Without its breaker, so that each call meets the fault itself and not the memory of it."""
 

@@ -10,7 +10,9 @@ from typing import Final
 import aiohttp
 import anyio
 import anyio.to_thread
+import httpx2
 import psutil
+import pytest
 from anyio.abc import TaskGroup
 
 from tests.chaos.calling import Caller, Json, calling
@@ -19,6 +21,20 @@ from tests.support.manifold import PATIENCE, Home, Manifold, serving
 
 NAMES: Final = [f"u{number}" for number in range(6)]
 TOOL: Final = "mcp_{}_work"
+HELLO: Final = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+BOTH: Final = {"Accept": "application/json, text/event-stream"}
+MODERN: Final = {**BOTH, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
+LISTEN: Final = {
+    "method": "subscriptions/listen",
+    "params": {
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": HELLO["clientInfo"],
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+        "notifications": {"toolsListChanged": True},
+    },
+}
 
 
 class Load:
@@ -102,3 +118,46 @@ async def test_calls_that_go_on_for_ever_do_not_keep_it_from_ending(tmp_path: Pa
         with anyio.fail_after(PATIENCE):
             await manifold.process.wait()
     assert load.broken + len([one for one in load.answers if one.get("isError")]) == len(NAMES)
+
+
+@pytest.mark.parametrize("kind", ["resting", "woken", "legacy", "modern"])
+async def test_streams_without_an_end_are_ended_cleanly_and_hold_nothing_up(tmp_path: Path, kind: str) -> None:
+    home = Home(tmp_path).write({"a": scripted.upstream("a", "work")})
+    async with serving(home) as manifold, httpx2.AsyncClient(timeout=PATIENCE) as http:
+        async with endless(http, manifold, kind) as stream:
+            assert stream.status_code == 200
+            manifold.process.send_signal(signal.SIGTERM)
+            with anyio.fail_after(PATIENCE):
+                async for _ in stream.aiter_bytes():  # one that is cut off is an error
+                    pass
+        assert await manifold.process.wait() == 0
+        assert [one for one in manifold.events if one["level"] not in ("debug", "info")] == []
+
+
+@asynccontextmanager
+async def endless(http: httpx2.AsyncClient, manifold: Manifold, kind: str) -> AsyncIterator[httpx2.Response]:
+    """A stream on which a client hears news for as long as it likes."""
+    if kind == "legacy":
+        async with http.stream("GET", manifold.base + "/sse", headers=BOTH) as stream:
+            yield stream
+    elif kind == "modern":
+        body = {"jsonrpc": "2.0", "id": 1, **LISTEN}
+        async with http.stream("POST", manifold.url, json=body, headers=MODERN) as stream:
+            yield stream
+    else:
+        headers = await session(http, manifold.url)
+        if kind == "woken":
+            said = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+            assert (await http.post(manifold.url, json=said, headers=headers)).status_code == 202
+        async with http.stream("GET", manifold.url, headers=headers) as stream:
+            yield stream
+
+
+async def session(http: httpx2.AsyncClient, url: str) -> Json:
+    """Open one; gives the headers of its requests."""
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HELLO}
+    opened = await http.post(url, json=hello, headers=BOTH)
+    headers = {**BOTH, "Mcp-Session-Id": opened.headers["mcp-session-id"]}
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert (await http.post(url, json=ready, headers=headers)).status_code == 202
+    return headers
