@@ -29,6 +29,11 @@ METHODS: Final = (
 )
 
 
+Counts = tuple[int, ...]
+"""How often each list has changed, in the order of ``METHODS``."""
+NEVER: Final[Counts] = (0,) * len(METHODS)
+
+
 class Send(Protocol):
     """Delivers one notification to one downstream."""
 
@@ -62,6 +67,7 @@ class Audience:
         """Who is being told something, and what comes next: a slow one is no reason for others to wait."""
         self._pending = anyio.Event()
         self._kept: set[str | None] = set()
+        self._counts: dict[str | None, Counts] = {}
 
     def __len__(self) -> int:
         return len(self._listeners)
@@ -77,6 +83,10 @@ class Audience:
         if agent not in self._kept:
             self._kept.add(agent)
             self._watch(agent)
+
+    def counts(self, agent: str | None) -> "Counts":
+        """How often each list of an agent has changed. Who listens again compares, and knows what was missed."""
+        return self._counts.get(agent, NEVER)
 
     @asynccontextmanager
     async def listening(self, listener: Listener) -> AsyncIterator[None]:
@@ -100,6 +110,9 @@ class Audience:
                 self._pending = anyio.Event()
                 agents = self._kept.union(one.agent for one in self._listeners)
                 due = {agent: frozenset(self._changes(agent)) for agent in agents}
+                for agent, methods in due.items():
+                    if methods:
+                        self._counts[agent] = _counted(self.counts(agent), methods)
                 for listener in tuple(self._listeners):
                     if methods := due[listener.agent] & listener.methods:
                         self._due(tasks, listener, methods)
@@ -120,6 +133,15 @@ class Audience:
                 await _told(listener, method)
         finally:
             del self._telling[listener]
+
+
+def missed(before: Counts, now: Counts) -> tuple[str, ...]:
+    """The notifications for what has changed between two counts."""
+    return tuple(method for method, old, new in zip(METHODS, before, now, strict=True) if old != new)
+
+
+def _counted(counts: Counts, methods: frozenset[str]) -> Counts:
+    return tuple(count + (method in methods) for method, count in zip(METHODS, counts, strict=True))
 
 
 async def _told(listener: Listener, method: str) -> None:

@@ -50,10 +50,18 @@ class News:
         self.handed = False
         """Whether it goes on at the SDK."""
 
-    async def serve(self, headers: tuple[Header, ...], receive: Receive) -> None:
-        """Be open until the client goes, somebody ends it, or it is handed over."""
+    async def serve(self, headers: tuple[Header, ...], receive: Receive, missed: tuple[str, ...] = ()) -> None:
+        """Be open until the client goes, somebody ends it, or it is handed over.
+
+        Args:
+            headers: of the response.
+            receive: the ASGI channel.
+            missed: notifications that the client would have heard had it listened before.
+        """
         try:
             await self._begin(headers)
+            for method in missed:
+                await self.notify(method, None)
             while (await receive())["type"] != "http.disconnect":
                 pass
         except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from mcp.server.connection import Connection
 from mcp.server.streamable_http import EventStore
 
 from proxy.gateway.downstream import Who, adopt, caller_on, known_as
+from proxy.gateway.events import Counts
 from proxy.gateway.intake import SESSION
 from proxy.gateway.lane import Header, Questions, lines_of
 from proxy.model import Caller
@@ -35,6 +36,7 @@ class Open:
         "pushed",
         "questions",
         "running",
+        "seen",
         "session_id",
         "store",
         "unlist",
@@ -59,6 +61,8 @@ class Open:
         """Whether its client has said so, while it rested."""
         self.news: News | None = None
         """The stream that its client listens to, if it rests."""
+        self.seen: Counts | None = None
+        """How often lists had changed when its client could last hear of it, or was ready; None before that."""
         self.unlist: Callable[[], None] | None = None
         """Takes it off those who are told of list changes by the lane."""
         self.store: EventStore | None = None

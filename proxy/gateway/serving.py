@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import uvicorn
@@ -24,12 +24,12 @@ class HttpServer(uvicorn.Server):
 
     Args:
         config: uvicorn's.
-        parting: ends the streams that would never end.
     """
 
-    def __init__(self, config: uvicorn.Config, parting: Parting) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._parting = parting
+        app: Any = config.app
+        self._parting = config.app = Parting(app)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -85,10 +85,9 @@ class Idle:
 
 def http_server(app: ASGIApp) -> HttpServer:
     """A server for the app, on the fastest loop and parser there are."""
-    parting = Parting(app)
     return HttpServer(
         uvicorn.Config(
-            parting,
+            app,
             http=HttpProtocol,
             ws="none",
             lifespan="on",
@@ -99,8 +98,7 @@ def http_server(app: ASGIApp) -> HttpServer:
             date_header=False,
             timeout_graceful_shutdown=LINGER,
             backlog=BACKLOG,
-        ),
-        parting,
+        )
     )
 
 

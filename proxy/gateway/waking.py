@@ -16,7 +16,7 @@ from proxy.errors import INVALID_REQUEST
 from proxy.gateway import seams
 from proxy.gateway.admission import VERSION
 from proxy.gateway.downstream import who_in
-from proxy.gateway.events import Audience, Listener
+from proxy.gateway.events import Audience, Listener, missed
 from proxy.gateway.intake import SESSION
 from proxy.gateway.lane import JSON_TYPE
 from proxy.gateway.news import GET_STREAM, PING_AFTER, News, go_on
@@ -87,6 +87,7 @@ class Waking:
         """The client of a resting session is ready: from now on it may be told of changes."""
         if not session.initialized:
             session.initialized = True
+            session.seen = self._audience.counts(agent)
             self._enlist(session, agent)
 
     def enlisted(self, connection: Connection) -> None:
@@ -117,11 +118,14 @@ class Waking:
             await _answer(send, 409, session, envelope.error(None, INVALID_REQUEST, _CONFLICT))
             return
         news = session.news = News(send, self._sessions.store_of(session), self._pings)
-        self._enlist(session, who_in(scope).agent)
+        agent = who_in(scope).agent
+        counts = self._audience.counts(agent)
+        self._enlist(session, agent)
         try:
-            await news.serve(session.headers, receive)
+            await news.serve(session.headers, receive, missed(session.seen or counts, counts))
         finally:
             session.news = None
+            session.seen = self._audience.counts(agent) if session.initialized else None
             if session.resting:
                 self._sessions.unlist(session.session_id)
                 self._sessions.touch(session)

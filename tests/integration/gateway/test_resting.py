@@ -208,6 +208,32 @@ async def test_a_client_that_listens_hears_of_each_change_once(tmp_path: Path, e
             assert await following() is None, "one change, one notification; and the stream ends with its session"
 
 
+async def test_a_client_that_begins_to_listen_hears_once_what_changed_before(tmp_path: Path) -> None:
+    told = "notifications/tools/list_changed"
+    async with there(tmp_path) as (_, peer):
+        late, other = peer(), peer()
+        for one in (late, other):
+            await one.open()
+        async with other.news() as hear:  # so that the change is over before the other one listens
+            await other.call("mcp_a_work", do="offer", tool="first")
+            assert method(await hear()) == told
+        async with late.news() as hear:
+            assert method(await hear()) == told
+            await other.call("mcp_a_work", do="offer", tool="second")
+            assert method(await hear()) == told
+        await other.call("mcp_a_work", do="offer", tool="third")
+        async with late.news() as hear:  # a client that lost its stream, and did not say what it heard last
+            assert method(await hear()) == told
+            assert await late.end() == 200
+            assert await hear() is None, "one change, one notification"
+
+
+def method(event: Event | None) -> str:
+    """What an event on a stream of news says."""
+    assert event is not None
+    return str(json.loads(bytes(event.data))["method"])
+
+
 @pytest.mark.parametrize("express", [True, False])
 async def test_a_client_that_comes_back_hears_what_it_has_missed(tmp_path: Path, express: bool) -> None:
     async with there(tmp_path, express=express) as (_, peer):
