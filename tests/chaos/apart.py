@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import Process
 
-from tests.support.faulty import step_back
+from tests.support.faulty import aside, step_back
 
 Json = dict[str, Any]
 
@@ -56,7 +56,7 @@ class Apart:
 @asynccontextmanager
 async def apart(url: str) -> AsyncIterator[Apart]:
     """Run the program until the block is left."""
-    process = await anyio.open_process([sys.executable, "-m", __name__, url], cwd=ROOT, stderr=None)
+    process = await anyio.open_process([*aside(), sys.executable, "-m", __name__, url], cwd=ROOT, stderr=None)
     try:
         there = Apart(process)
         with anyio.fail_after(20):

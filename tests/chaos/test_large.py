@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.apart import apart
 from tests.chaos.calling import calling
 from tests.chaos.steady import measure
-from tests.chaos.test_faults import FLOODED, QUICK, Fault, child, site, told
+from tests.chaos.test_faults import FLOODED, LARGE_FACTOR, QUICK, Fault, child, site, told
 from tests.support import scripted
 from tests.support.faulty import BIG
 from tests.support.manifold import Home, serving
@@ -21,6 +21,9 @@ LARGE: Final = {
     "http": site("big"),
     "http: as an event": site("big", events=True),
 }
+
+
+pytestmark = pytest.mark.usefixtures("first_core")
 
 
 @pytest.mark.timeout(170)
@@ -33,6 +36,8 @@ async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other(tmp_path: Path
             for name in upstreams:
                 await manifold.event("upstream.state", upstream=name, new="ready")
             async with calling(manifold.url) as one, apart(manifold.url) as other:
-                measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, large))
+                measured = await measure(
+                    lambda: one.timed("mcp_healthy_work"), lambda: told(other, large), LARGE_FACTOR
+                )
     print(measured)
     assert measured.undisturbed, str(measured)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ LONG: Final = 600.0
 BIG: Final = 50_000_000
 FLOOD: Final = 20_000
 READ_ONLY: Final = {"readOnlyHint": True}
+CORES: Final = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
 STATUS: Final = {"401": 401, "404": 404, "429": 429, "500": 500}
 
 listings = 0
@@ -485,6 +486,25 @@ def step_back() -> None:
         os.nice(19)
 
 
+def aside() -> list[str]:
+    """The same, before a command."""
+    taskset, chrt = shutil.which("taskset"), shutil.which("chrt")
+    return [taskset, "--cpu-list", str(CORES[-1]), chrt, "--idle", "0"] if taskset and chrt else []
+
+
+@contextlib.contextmanager
+def first_core() -> Iterator[None]:
+    """What is started meanwhile has a core of its own, if there are two: the others are for those that step back."""
+    if sys.platform != "linux" or len(CORES) < 2:
+        yield
+        return
+    os.sched_setaffinity(0, {CORES[0]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, CORES)
+
+
 def main() -> None:
     SCRIPT.update(json.loads(sys.argv[1]))
     step_back()
@@ -495,9 +515,8 @@ def main() -> None:
 
 
 def command(**script: Any) -> list[str]:
-    """How to run it: from its first instruction on when nobody else wants to, or each start of it would cost others."""
-    aside = [chrt, "--idle", "0"] if (chrt := shutil.which("chrt")) else []
-    return [*aside, sys.executable, "-S", __file__, json.dumps(script, default=str)]
+    """How to run it: aside from its first instruction on, or each start of it would cost others."""
+    return [*aside(), sys.executable, "-S", __file__, json.dumps(script, default=str)]
 
 
 def faulty_child(fault: str, **script: Any) -> Json:
