@@ -26,6 +26,8 @@ STUCK: Final = 1 << 20
 NEAR: Final = 2
 """Levels whose commas are noted: those of the message, and those of its result."""
 
+_LOOKED, _HOPELESS = 64, 1000
+"""Levels seen to close, each at the cost of a look at all, until it is asked if they are too many to be checked."""
 _LONG: Final = 1 << 10
 """A string that is cut rather than left to the next piece whole."""
 _TRACE: Final = 1 << 6
@@ -168,14 +170,15 @@ class Scan:
                 break
             rest = shorter
             rounds += 2
+            if rounds == _LOOKED and len(self._stack) + _deepest(brackets) > _HOPELESS:
+                raise Bad("it is nested too deeply")
         opened = rest.lstrip(b"]}")
         lowest = len(self._stack) - (len(rest) - len(opened))
         if lowest < 0 or b"]" in opened or b"}" in opened:
             raise Bad("its brackets do not match")
         most = len(self._stack) + rounds + len(opened)
         if most > DEEPEST:
-            steps = memoryview(brackets.translate(_STEPS)).cast("b")
-            most = len(self._stack) + max(accumulate(steps), default=0)
+            most = len(self._stack) + _deepest(brackets)
         self.depth = max(self.depth, most)
         return self._stack[:lowest] + opened, lowest
 
@@ -213,6 +216,11 @@ class Scan:
         if self._state >= _State.TEXT:
             return _ODD.sub(_replaced, b'"' + text)[1:]
         return _ODD.sub(_replaced, text)
+
+
+def _deepest(brackets: bytes) -> int:
+    """How far the levels rise."""
+    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0)
 
 
 def _replaced(found: "re.Match[bytes]") -> bytes:

@@ -142,3 +142,14 @@ def test_a_frame_is_read_as_if_it_had_come_whole(data: bytes, cuts: list[int]) -
 @example(b'{"jsonrpc":"2.0","id":1,"result":["' + b"a" * 50 + b"]}" + b"b" * 50 + b'"}]', [])
 def test_what_is_no_message_is_none_in_pieces_either(data: bytes, cuts: list[int]) -> None:
     compared(data, sorted(min(cut, len(data)) for cut in cuts))
+
+
+@pytest.mark.parametrize("opened", [b"[", b'{"":'])
+def test_what_is_nested_without_end_is_given_up_without_counting_it_level_by_level(opened: bytes) -> None:
+    levels = 500_000  # with a look at all of it for each of them, it would take an hour
+    closed = b"]" if opened == b"[" else b"0}"
+    nested = opened * levels + (b"" if opened == b"[" else b"0") + closed[-1:] * levels
+    frame = Frame(b'{"jsonrpc":"2.0","id":1,"result":{"a":1,"b":' + nested + b"}}")
+    (found,) = frame.finish()
+    assert isinstance(found, Malformed)
+    assert found.id == 1
