@@ -10,6 +10,8 @@ DEEPEST: Final = 128
 _TEXT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """A level more, a level less: as signed bytes."""
+_APART: Final = 2
+"""Between the codes of a bracket that opens and the one that closes it."""
 _OTHERS: Final = bytes(set(range(256)) - set(b"[{]}"))
 
 
@@ -22,3 +24,19 @@ def too_deep(data: bytes, limit: int = DEEPEST) -> bool:
         return False
     steps = memoryview(_TEXT.sub(b"", data).translate(_STEPS, _OTHERS)).cast("b")
     return max(accumulate(steps), default=0) > limit
+
+
+def deepest(brackets: bytes) -> int:
+    """How many levels there are at most, from where these begin."""
+    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0)
+
+
+def unmatched(brackets: bytes) -> bytes:
+    """What is left when each bracket that closes has taken away its own."""
+    left = bytearray()
+    for one in brackets:
+        if left and one in b"]}" and left[-1] == one - _APART:
+            left.pop()
+        else:
+            left.append(one)
+    return bytes(left)

@@ -216,7 +216,8 @@ class Frame:
     def _body(self, start: int, end: int) -> Body:
         parts = self._between(start, end)
         body = Body(parts, end - start, self._scan.depth - 1, frozenset(self._traces))
-        regions = list(self._regions(start + 1, end - 1, 2)) if parts[0][:1] == b"{" else []
+        known = parts[0][:1] == b"{" and not self._scan.crowded
+        regions = list(self._regions(start + 1, end - 1, 2)) if known else []
         values: dict[str, tuple[int, int]] = {}
         if not regions or len(regions) > MEMBERS or not all(self._named(region, values) for region in regions):
             return body

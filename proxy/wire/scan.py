@@ -9,12 +9,12 @@ text, for what is put on says exactly in which state the one leaves it and the n
 import re
 from enum import IntEnum
 from functools import lru_cache
-from itertools import accumulate
 from typing import Final, NamedTuple
 
 import msgspec
 
-from proxy.wire.depth import DEEPEST
+from proxy.wire import whole
+from proxy.wire.depth import DEEPEST, deepest, unmatched
 
 PIECE: Final = 1 << 16
 """Bytes that are checked at once: some tenths of a millisecond."""
@@ -23,26 +23,24 @@ FIRST: Final = 1 << 12
 STUCK: Final = 1 << 20
 """Bytes in which there must be a place to cut. What has none is a blank or a number without end."""
 
+CROWD: Final = 1 << 10
+"""Commas of one level that are noted; a list of numbers has millions."""
 NEAR: Final = 2
 """Levels whose commas are noted: those of the message, and those of its result."""
 
-_LOOKED, _HOPELESS = 64, 1000
-"""Levels seen to close, each at the cost of a look at all, until it is asked if they are too many to be checked."""
+_LOOKED, _HOPELESS = 32, 1000
+"""Levels seen to close, each at the cost of a look at all, until they are matched one by one, if that is worth it."""
 _LONG: Final = 1 << 10
 """A string that is cut rather than left to the next piece whole."""
 _TRACE: Final = 1 << 6
 """Bytes that a string must have for a cut: shorter ones are looked for as a whole."""
 _OTHERS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _TOKEN: Final = re.compile(rb'"[^"]*"?|[\[\]{},]')
-_HIGH: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
 _ODD: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|-?Infinity|NaN', re.DOTALL)
 _SURROGATES: Final = re.compile(
     rb"(\\\\)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-_ESCAPE: Final = 6
-_LEAD, _LEAD_OF_3, _LEAD_OF_4, _CONTINUED = 0xC0, 0xE0, 0xF0, 0x80
-_COMMA, _LIST, _U = b",[u"
+_COMMA, _LIST = b",["
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -75,7 +73,7 @@ class Scan:
     Mutable state: what is open at the end of what was checked, and what was noted of it.
     """
 
-    __slots__ = ("_stack", "_state", "commas", "depth", "position", "takes", "wants")
+    __slots__ = ("_noticed", "_stack", "_state", "commas", "crowded", "depth", "position", "takes", "wants")
 
     def __init__(self) -> None:
         self._stack = b""
@@ -86,6 +84,9 @@ class Scan:
         """Levels of nesting; no less than there are, and exact above ``DEEPEST``."""
         self.commas: list[tuple[int, int]] = []
         """Where the commas of the outermost levels stand, and of which level each of them is."""
+        self._noticed = [0] * (NEAR + 1)
+        self.crowded = False
+        """Whether there are more of them, all of the level of the result."""
         self.wants = self.takes = FIRST
         """With how many bytes it wants to be called next at least, and at most, unless they are the last."""
 
@@ -99,7 +100,7 @@ class Scan:
         """
         try:
             if not last and self._state >= _State.TEXT and b'"' not in data and b"\\" not in data[-16:]:
-                cut = _Cut(_whole_characters(data, len(data)), self._state, [])
+                cut = _Cut(whole.characters(data, len(data)), self._state, [])
                 piece = self._good(data[: cut.size], self._stack, cut.state)
             else:
                 found = self._found(data, last=last)
@@ -135,7 +136,7 @@ class Scan:
     def _within_text(self, masked: bytes, parts: list[bytes], first: int) -> _Cut | None:
         if (len(parts) - 1) % 2 == first or len(parts[-1]) < _TRACE:
             return None
-        size = _whole_characters(masked, _whole_escapes(masked))
+        size = whole.characters(masked, whole.escapes(masked))
         state = self._state
         if len(parts) > 1:
             state = _State.TEXT if self._holds_value(parts, first) else _State.KEY
@@ -155,7 +156,7 @@ class Scan:
         if bool(stack) is last:
             raise Bad("something comes behind its end" if stack == b"" else "it is cut off")
         piece = self._good(piece, stack, cut.state)
-        if lowest <= NEAR:
+        if lowest <= (NEAR - 1 if self.crowded else NEAR):
             self._note(_masked(piece))
         self._stack = stack
         return piece
@@ -170,15 +171,18 @@ class Scan:
                 break
             rest = shorter
             rounds += 2
-            if rounds == _LOOKED and len(self._stack) + _deepest(brackets) > _HOPELESS:
-                raise Bad("it is nested too deeply")
+            if rounds == _LOOKED:
+                if len(self._stack) + deepest(brackets) > _HOPELESS:
+                    raise Bad("it is nested too deeply")
+                rest, rounds = unmatched(rest), DEEPEST + 1
+                break
         opened = rest.lstrip(b"]}")
         lowest = len(self._stack) - (len(rest) - len(opened))
         if lowest < 0 or b"]" in opened or b"}" in opened:
             raise Bad("its brackets do not match")
         most = len(self._stack) + rounds + len(opened)
         if most > DEEPEST:
-            most = len(self._stack) + _deepest(brackets)
+            most = len(self._stack) + deepest(brackets)
         self.depth = max(self.depth, most)
         return self._stack[:lowest] + opened, lowest
 
@@ -189,12 +193,21 @@ class Scan:
         for found in _TOKEN.finditer(masked, start):
             byte = masked[found.start()]
             if byte == _COMMA:
-                if depth <= NEAR:
-                    self.commas.append((self.position + found.start(), depth))
+                if depth < NEAR or (depth == NEAR and not self.crowded):
+                    self._noted(self.position + found.start(), depth)
             elif byte in b"[{":
                 depth += 1
             elif byte in b"]}":
                 depth -= 1
+
+    def _noted(self, comma: int, depth: int) -> None:
+        self._noticed[depth] += 1
+        if self._noticed[depth] <= CROWD:
+            self.commas.append((comma, depth))
+        elif depth < NEAR:
+            raise Bad(f"it has more than {CROWD} members")
+        else:
+            self.crowded = True
 
     # -- the check -----------------------------------------------------------------------------------------------------
 
@@ -216,11 +229,6 @@ class Scan:
         if self._state >= _State.TEXT:
             return _ODD.sub(_replaced, b'"' + text)[1:]
         return _ODD.sub(_replaced, text)
-
-
-def _deepest(brackets: bytes) -> int:
-    """How far the levels rise."""
-    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0)
 
 
 def _replaced(found: "re.Match[bytes]") -> bytes:
@@ -250,27 +258,6 @@ def _behind_comma(size: int, parts: list[bytes], first: int) -> _Cut | None:
         end -= len(part) + (len(parts[number - 1]) if number else 0) + 2
         number -= 2
     return None
-
-
-def _whole_escapes(masked: bytes) -> int:
-    """How much of a piece that ends within a string does not end within an escape, or half a surrogate pair."""
-    size = len(masked)
-    begun = masked.rfind(b"\\", max(0, size - _ESCAPE))
-    if begun >= 0 and (begun == size - 1 or (masked[begun + 1] == _U and size - begun < _ESCAPE)):
-        size = begun
-    return size - _ESCAPE if _HIGH.search(masked, max(0, size - _ESCAPE), size) else size
-
-
-def _whole_characters(data: bytes, size: int) -> int:
-    """How much of a piece does not end within a character."""
-    for back in range(1, min(4, size + 1)):
-        byte = data[size - back]
-        if byte >= _LEAD:
-            needed = 2 + (byte >= _LEAD_OF_3) + (byte >= _LEAD_OF_4)
-            return size - back if back < needed else size
-        if byte < _CONTINUED:
-            break
-    return size
 
 
 @lru_cache(256)

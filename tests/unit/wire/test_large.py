@@ -153,3 +153,29 @@ def test_what_is_nested_without_end_is_given_up_without_counting_it_level_by_lev
     (found,) = frame.finish()
     assert isinstance(found, Malformed)
     assert found.id == 1
+
+
+@pytest.mark.parametrize("result", [b"[%b1]", b'{"content":[],%b"z":1}'])
+def test_of_a_result_with_very_many_members_little_is_noted_and_nothing_lost(result: bytes) -> None:
+    many = (
+        b"".join(b"1," for _ in range(20_000))
+        if result[:1] == b"["
+        else b"".join(b'"a%d":1,' % number for number in range(20_000))
+    )
+    data = b'{"jsonrpc":"2.0","result":' + result % many + b',"id":7}'
+    frame = Frame(data)
+    (found,) = frame.finish()
+    assert isinstance(found, Scanned)
+    assert found.id == 7
+    assert found.body is not None
+    assert b"".join(found.body.parts) == result % many
+    assert len(frame._scan.commas) < 5000
+
+
+@pytest.mark.parametrize("levels", [20, 40, 150, 400])
+@pytest.mark.parametrize("end", ["", "]", "}"])
+def test_deep_nesting_is_matched_bracket_by_bracket(levels: int, end: str) -> None:
+    nested = '[{"a":' * levels + "1" + "}]" * levels
+    several = ",".join([nested] * 3)
+    data = f'{{"jsonrpc":"2.0","id":1,"result":{{"a":[{several}]}}{end}}}'.encode()
+    compared(data, [len(data) // 3, len(data) // 2])
