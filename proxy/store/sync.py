@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
@@ -39,13 +39,40 @@ class _Facade(Generic[A_co]):
         return _waited(self._portal, work)
 
 
+class _Work(Generic[R]):
+    """Something that is run in the loop behind, and can be given up at any moment, also before it has begun."""
+
+    def __init__(self, work: Callable[[], Awaitable[R]]) -> None:
+        self._work = work
+        self._scope: anyio.CancelScope | None = None
+        self._given_up = False
+        self.over = False
+
+    async def run(self) -> R:
+        with anyio.CancelScope() as self._scope:
+            if self._given_up:
+                self._scope.cancel()
+            try:
+                return await self._work()
+            finally:
+                self.over = True
+        raise TimeoutError("nobody waits for it")  # and so nobody hears this
+
+    async def give_up(self) -> None:
+        self._given_up = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+
 def _waited(portal: BlockingPortal, work: Callable[[], Awaitable[R]]) -> R:
-    """Run something in the loop behind; whoever gives up waiting (Ctrl-C) cancels it."""
-    task = portal.start_task_soon(work)
+    """Run something in the loop behind; whoever gives up waiting (Ctrl-C) cancels it, however early that is."""
+    under_way = _Work(work)
     try:
-        return task.result()
+        return portal.start_task_soon(under_way.run).result()
     except BaseException:
-        task.cancel()
+        if not under_way.over:
+            with suppress(RuntimeError):  # the loop has ended, and everything in it
+                portal.start_task_soon(under_way.give_up)
         raise
 
 

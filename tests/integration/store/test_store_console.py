@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from proxy import Manifold
 from tests.support import scripted
@@ -27,6 +29,7 @@ async def test_a_notebook_uses_it_from_within_its_own_running_loop() -> None:
 
 SCRIPT = """
 from pathlib import Path
+from typing import Any
 from proxy import Manifold
 
 async def told(call, call_next):
@@ -83,3 +86,21 @@ def test_control_c_ends_what_runs_and_leaves_nothing_behind(then: str) -> None:
 def test_after_control_c_the_program_may_go_on(tmp_path: Path) -> None:
     code, out, err, _ = interrupted(AGAIN.format(file=str(tmp_path / "go")))
     assert (code, out.strip()) == (0, "{'n': 7} {'cancelled': 1}"), err
+
+
+def test_control_c_in_the_very_moment_in_which_a_call_begins_gives_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Manifold.sync({"mcpServers": {"a": scripted.upstream("a", "one")}}) as manifold:
+        store = manifold.for_store()
+        store.call_tool("one")
+        start = BlockingPortal.start_task_soon
+
+        def interrupted_start(*args: Any) -> None:
+            monkeypatch.undo()
+            start(*args)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(BlockingPortal, "start_task_soon", interrupted_start)
+        with pytest.raises(KeyboardInterrupt):
+            store.call_tool("one", do="hang", text="hanging")
+        while store.tool_metrics()["a.one"].failures != {"cancelled": 1}:
+            pass  # ends with the time limit of all tests, if it ran on
