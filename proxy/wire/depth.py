@@ -22,8 +22,7 @@ def too_deep(data: bytes, limit: int = DEEPEST) -> bool:
     """
     if data.count(b"[") + data.count(b"{") <= limit:
         return False
-    steps = memoryview(_TEXT.sub(b"", data).translate(_STEPS, _OTHERS)).cast("b")
-    return max(accumulate(steps), default=0) > limit
+    return deepest(_TEXT.sub(b"", data).translate(None, _OTHERS)) > limit
 
 
 def deepest(brackets: bytes) -> int:

@@ -20,4 +20,9 @@ def repaired(frame: bytes) -> bytes | None:
         text = json.dumps(value, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
         return None
+    return without_lone_surrogates(text)
+
+
+def without_lone_surrogates(text: bytes) -> bytes:
+    """A JSON text with U+FFFD in the place of each escaped surrogate that lacks its other half."""
     return _LONE_SURROGATE.sub(lambda match: rb"\ufffd" if match[2] else match[0], text)

@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.wire import whole
 from proxy.wire.depth import DEEPEST, deepest, unmatched
+from proxy.wire.repair import without_lone_surrogates
 
 PIECE: Final = 1 << 16
 """Bytes that are checked at once: some tenths of a millisecond."""
@@ -37,9 +38,6 @@ _TRACE: Final = 1 << 6
 _OTHERS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _TOKEN: Final = re.compile(rb'"[^"]*"?|[\[\]{},]')
 _ODD: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|-?Infinity|NaN', re.DOTALL)
-_SURROGATES: Final = re.compile(
-    rb"(\\\\)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
 _COMMA, _LIST = b",["
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
@@ -235,7 +233,7 @@ def _replaced(found: "re.Match[bytes]") -> bytes:
     text = found[0]
     if text[:1] != b'"':
         return b"null"
-    return _SURROGATES.sub(lambda one: rb"\ufffd" if one[2] else one[0], text) if b"\\u" in text else text
+    return without_lone_surrogates(text) if b"\\u" in text else text
 
 
 def _masked(data: bytes) -> bytes:

@@ -91,11 +91,6 @@ class Measured:
         """Twice that by which the 99th percentiles of two calm phases differ that follow one another."""
         return 2 * median(abs(one.p99 - other.p99) for one, other in pairwise(self.calm))
 
-    @property
-    def worst_beside(self) -> float:
-        """The longest that a call took beside the fault."""
-        return max(second for phase in self.beside for second in phase.seconds)
-
     def __str__(self) -> str:
         return (
             f"p99 calm {self.p99_calm * 1000:.2f} ms, beside {self.p99_beside * 1000:.2f} ms "

@@ -1,4 +1,4 @@
-"""Results of 50 MB that are within the limit arrive whole, and callers of other upstreams do not notice.
+"""Results of 50 MB that are within the limit arrive whole, and callers of other upstreams wait little.
 
 Measured as in ``test_faults.py``: calm phases and phases beside the large results, in rounds of one run.
 """

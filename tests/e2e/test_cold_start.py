@@ -273,26 +273,25 @@ async def test_an_introduction_with_a_fault_is_left_to_the_real_door(tmp_path: P
         assert (await wire.next())["error"]["code"] == -32602
 
 
-async def test_nothing_is_answered_for_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
-    home = Home(tmp_path).write({"a": {"command": "x", "url": "http://127.0.0.1:1/mcp"}})
-    async with started(home.command("serve", "--stdio"), home.folder, home.env()) as process:
+UNUSABLE = {"command": "x", "url": "http://127.0.0.1:1/mcp"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "said"),
+    [(UNUSABLE, (), "mcpServers.a"), (upstream("a", "work"), ("--agent", "x"), "'x'")],
+    ids=["a configuration that cannot be used", "an agent that does not exist"],
+)
+async def test_nothing_is_answered_for(
+    tmp_path: Path, entry: dict[str, Any], options: tuple[str, ...], said: str
+) -> None:
+    home = Home(tmp_path).write({"a": entry})
+    async with started(home.command("serve", "--stdio", *options), home.folder, home.env()) as process:
         wire = Wire(process)
         await wire.send({"id": 1, "method": "initialize", "params": Wire.HELLO})
         assert process.process.stdout is not None
         assert b"".join([chunk async for chunk in process.process.stdout]) == b""
         assert await process.process.wait() == 1
-        await process.until(lambda: "mcpServers.a" in process.said)
-
-
-async def test_nothing_is_answered_for_an_agent_that_does_not_exist(tmp_path: Path) -> None:
-    home = Home(tmp_path).write({"a": upstream("a", "work")})
-    async with started(home.command("serve", "--stdio", "--agent", "x"), home.folder, home.env()) as process:
-        wire = Wire(process)
-        await wire.send({"id": 1, "method": "initialize", "params": Wire.HELLO})
-        assert process.process.stdout is not None
-        assert b"".join([chunk async for chunk in process.process.stdout]) == b""
-        assert await process.process.wait() == 1
-        await process.until(lambda: "'x'" in process.said)
+        await process.until(lambda: said in process.said)
 
 
 async def test_a_start_whose_standard_error_goes_to_a_file_serves_all_the_same(tmp_path: Path) -> None:

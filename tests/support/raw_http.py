@@ -1,6 +1,7 @@
 """Raw requests to a server of ours in the test's own process, and all that it says to them."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -62,3 +63,25 @@ async def read_late(port: int, body: bytes, times: int) -> None:
         seen += len(await reader.read(1 << 20))
     writer.close()
     await writer.wait_closed()
+
+
+async def left_to_the_collector(port: int, ends: bytes = b"") -> int:
+    """How many objects fifty answers leave to the garbage collector, on a connection that has had some before."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+
+        async def ask() -> None:
+            await stream.send(request(b"{}"))
+            said = await stream.receive()
+            while not said.endswith(ends):
+                said += await stream.receive()
+
+        for _ in range(3):
+            await ask()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await ask()
+            return gc.collect()
+        finally:
+            gc.enable()

@@ -1,7 +1,6 @@
 """Hot requests past ASGI: on the wire nothing tells them from uvicorn's own, and its connections stay in order."""
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -14,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from proxy.gateway.direct import HttpProtocol
 from proxy.gateway.taken import Direct, Taken
-from tests.support.raw_http import read_late, request, running, told
+from tests.support.raw_http import left_to_the_collector, read_late, request, running, told
 
 HEAD = b"content-type: application/json\r\n"
 Serve = Callable[[Taken], Awaitable[bool]]
@@ -329,22 +328,7 @@ async def test_an_idle_connection_is_closed_and_one_that_is_used_is_not() -> Non
 @pytest.mark.parametrize("how", [echo, streamed])
 async def test_an_answer_leaves_nothing_to_the_collector(how: Serve) -> None:
     async with running(App(Door(how))) as (_, port):
-        stream = await anyio.connect_tcp("127.0.0.1", port)
-        async with stream:
-            for _ in range(3):
-                await stream.send(request(b"{}"))
-                await stream.receive()
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(50):
-                    await stream.send(request(b"{}"))
-                    said = b""
-                    while not said.endswith(b"{}"):
-                        said += await stream.receive()
-                left = gc.collect()
-            finally:
-                gc.enable()
+        left = await left_to_the_collector(port, b"{}")
     assert left < 50
 
 

@@ -1,14 +1,12 @@
 """Answers in one write: on the wire they are what uvicorn would have sent, and its connections stay in order."""
 
-import gc
 from dataclasses import dataclass, field
 
-import anyio
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from proxy.gateway.replying import way_of
-from tests.support.raw_http import read_late, request, running, told
+from tests.support.raw_http import left_to_the_collector, read_late, request, running, told
 
 JSON = (b"content-type", b"application/json")
 
@@ -98,18 +96,5 @@ async def test_a_second_answer_is_not_sent() -> None:
 @pytest.mark.parametrize("past", [True, False])
 async def test_an_answer_leaves_nothing_to_the_collector(past: bool) -> None:
     async with running(App(past)) as (_, port):
-        stream = await anyio.connect_tcp("127.0.0.1", port)
-        async with stream:
-            for _ in range(3):
-                await stream.send(request(b"{}"))
-                await stream.receive()
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(50):
-                    await stream.send(request(b"{}"))
-                    await stream.receive()
-                left = gc.collect()
-            finally:
-                gc.enable()
+        left = await left_to_the_collector(port)
     assert left < 50
