@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,11 +14,24 @@ from typing import Final
 import psutil
 
 from bench import talk
-from bench.driving import LOAD, STREAM, Load, Row, Size, driven, load, side_by_side, under_load
+from bench.driving import (
+    LOAD,
+    STREAM,
+    Load,
+    Row,
+    Size,
+    driven,
+    in_turns,
+    load,
+    over_pipes,
+    over_sse,
+    side_by_side,
+    under_load,
+)
+from bench.products import ALL, BARE, DIRECT, LANE_OFF, MANIFOLD, OTHERS, PIPED, SSE
 from bench.start import starts
-from bench.targets import ALL, BARE, DIRECT, LANE_OFF, MANIFOLD, OTHERS, Served, Upstreams, running
+from bench.targets import ROOT, Served, Upstreams, echo, running
 
-ROOT: Final = Path(__file__).parents[1]
 STREAMS: Final = (
     ("as fast as it goes", 1, ("1000", "0")),
     ("as fast as it goes", 8, ("1000", "0")),
@@ -26,6 +39,10 @@ STREAMS: Final = (
     ("500 a second on each", 8, ("250", "0.002")),
 )
 """How fast, on how many connections; messages in a stream, and seconds between them."""
+
+
+OPENING: Final = 20.0
+"""Seconds in which idle sessions are opened; some get fewer open than are wanted."""
 
 
 def calls_http(size: Size) -> list[Row]:
@@ -45,6 +62,18 @@ def calls_stdio(size: Size) -> list[Row]:
     """Calls over HTTP to one stdio upstream."""
     targets = [target for target in ALL if target is not DIRECT]
     return under_load(Upstreams(kind="stdio"), targets, [Load(count) for count in size.connections], size)
+
+
+def calls_pipes(size: Size) -> list[Row]:
+    """Calls over standard input and output, to an HTTP upstream and to a stdio upstream."""
+    found = [over_pipes(Upstreams(kind=kind), PIPED, (1, 32), size) for kind in ("http", "stdio")]
+    return [row for rows in found for row in rows]
+
+
+def calls_sse(size: Size) -> list[Row]:
+    """Calls over legacy SSE, to an HTTP upstream and to a stdio upstream."""
+    found = [over_sse(Upstreams(kind=kind), SSE, (1, 32), size) for kind in ("http", "stdio")]
+    return [row for rows in found for row in rows]
 
 
 def lists_200(size: Size) -> list[Row]:
@@ -77,12 +106,12 @@ def streams(size: Size) -> list[Row]:
     rows: list[Row] = []
     with side_by_side(Upstreams(), (DIRECT, BARE, MANIFOLD, OTHERS[0]), rows) as served:
         for pace, connections, asked in STREAMS:
-            for number in range(size.rounds):
-                for target in served:
-                    about = {"target": target.name, "pace": pace, "connections": connections, "round": number}
-                    where = [target.url, target.tool, str(connections), str(size.seconds)]
-                    command = [sys.executable, str(STREAM), *where, *asked]
-                    rows.append(about | driven(target, command, size.seconds))
+
+            def turn(target: Served, most: int = connections, asked: Sequence[str] = asked) -> Row:
+                command = [*STREAM, target.url, target.tool, str(most), str(size.seconds), *asked]
+                return driven(target, command, size.seconds)
+
+            rows += in_turns(served, size, {"pace": pace, "connections": connections}, turn)
     return rows
 
 
@@ -105,15 +134,13 @@ def _beside(shape: Upstreams, faulty: str, callers: dict[str, int], size: Size) 
     with side_by_side(shape, (MANIFOLD,), rows) as served:
         for target in served:
             names = talk.Session(target.url).tools()
-            good, bad = (
-                next(name for name in names if key in name and name.endswith("echo")) for key in ("u0", faulty)
-            )
-            for number in range(size.rounds):
+            good, bad = (echo([name for name in names if key in name]) for key in ("u0", faulty))
+            for number in range(size.rounds + 2):  # a few more, as a tail is less steady than a middle
                 for beside, count in callers.items():
                     with ExitStack() as stack:
                         if count:
                             stack.enter_context(_flood(target.url, bad, count))
-                        one = Served(target.name, target.url, target.pid, good)
+                        one = Served(target.name, target.url, target.pids, good)
                         about = {"target": target.name, "beside": beside, "round": number}
                         rows.append(about | load(one, Load(8), size.seconds))
     return rows
@@ -123,8 +150,8 @@ def _beside(shape: Upstreams, faulty: str, callers: dict[str, int], size: Size) 
 def _flood(url: str, tool: str, callers: int) -> Iterator[None]:
     """Keep so many calls to a tool under way, whatever becomes of them."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(LOAD), url, tool, str(callers), "600"]
-        with running([*command, "handshake", "tools/call", "careless"], Path(folder)):
+        command = [*LOAD, url, tool, str(callers), "600", "handshake", "tools/call", "careless"]
+        with running(command, Path(folder)):
             time.sleep(1.0)
             yield
 
@@ -140,10 +167,9 @@ def memory(size: Size) -> list[Row]:
                 rows.append({"target": target.name, "reason": f"refused a session: {error}"})
     for kind in ("http", "stdio"):
         for count in (1, 10):
-            found: list[Row] = []
-            with side_by_side(Upstreams(kind, count, tools=20), (MANIFOLD, OTHERS[0]), found) as served:
-                about = {"kind": kind, "upstreams": count}
-                rows += [{"target": one.name, **about, "rss": one.family()[0].memory_info().rss} for one in served]
+            about = {"kind": kind, "upstreams": count}
+            with side_by_side(Upstreams(kind, count, tools=20), (MANIFOLD, OTHERS[0]), rows) as served:
+                rows += [{"target": one.name, **about, **_held(one)} for one in served]
     return rows
 
 
@@ -151,16 +177,26 @@ def _idle(target: Served, size: Size) -> Row:
     """What sessions cost that do nothing: memory, and CPU above that of the same process before."""
     talk.Session(target.url).close()
     quiet, before = _burnt(target, size.idle), target.rss()
-    for _ in range(size.sessions):
+    opened, until = 0, time.monotonic() + OPENING
+    while opened < size.sessions and time.monotonic() < until:
         talk.Session(target.url).close()
+        opened += 1
     after = target.rss()
     time.sleep(1.0)  # for what follows the last of them
     return {
-        "sessions": size.sessions,
-        "bytes_a_session": round((after - before) / size.sessions),
+        "sessions": opened,
+        "bytes_a_session": round((after - before) / opened),
         "cpu_ms_a_second": _burnt(target, size.idle),
         "cpu_ms_a_second_before": quiet,
     }
+
+
+def _held(target: Served) -> Row:
+    """Bytes of the process of a target, without its children."""
+    try:
+        return {"rss": target.family()[0].memory_info().rss}
+    except psutil.Error:
+        return {"fault": "it ended"}
 
 
 def _burnt(target: Served, seconds: float) -> float:
@@ -188,6 +224,8 @@ MEASURES: Final[dict[str, Callable[[Size], list[Row]]]] = {
     "calls-http": calls_http,
     "calls-halves": calls_halves,
     "calls-stdio": calls_stdio,
+    "calls-pipes": calls_pipes,
+    "calls-sse": calls_sse,
     "calls-10-upstreams": calls_10,
     "lists-200": lists_200,
     "lists-10x20": lists_10x20,
@@ -199,4 +237,4 @@ MEASURES: Final[dict[str, Callable[[Size], list[Row]]]] = {
     "memory": memory,
     "layers": layers,
 }
-QUICK_ONES: Final = ("calls-http", "calls-halves", "calls-stdio", "lists-200", "streams", "start")
+QUICK_ONES: Final = ("calls-http", "calls-halves", "calls-stdio", "calls-pipes", "lists-200", "streams", "start")

@@ -26,8 +26,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def reasons(rows: Sequence[Row]) -> str:
     """Who was not measured, and why."""
-    found = dict.fromkeys((row["target"], row.get("reason") or row["fault"]) for row in rows if _bad(row))
-    return "\n".join(f"* {target}: {reason}" for target, reason in found)
+    found = dict.fromkeys((row["target"], _where(row), row.get("reason") or row["fault"]) for row in rows if _bad(row))
+    return "\n".join(f"* {target}{where}: {reason}" for target, where, reason in found)
+
+
+def _where(row: Row) -> str:
+    """At which load it went wrong, or with which kind of upstream."""
+    places = [f"{row['upstream']} upstream"] if "upstream" in row else []
+    if "fault" in row:
+        places += [
+            f"{name.replace('_', ' ')} {row[name]}" for name in ("wire", "connections", "in_flight") if name in row
+        ]
+    return f" ({', '.join(places)})" if places else ""
 
 
 def loads(rows: Sequence[Row], *, by: Sequence[str], unit: str = "call") -> str:
@@ -53,7 +63,7 @@ def loads(rows: Sequence[Row], *, by: Sequence[str], unit: str = "call") -> str:
             figures = (_ms(p50), added, _ms(middle(found, "p95")), _ms(middle(found, "p99")))
             mib = round((middle(found, "rss") or 0) / 2**20) or ""
             lines.append((name, round(rate), f"{rate / base:.3g}", *figures, "" if cpu is None else f"{cpu:.3f}", mib))
-        said = ", ".join(f"{name} {value}" for name, value in zip(by, key, strict=True))
+        said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in zip(by, key, strict=True))
         missing = sum(row.get("missing", 0) for row in here)
         said += f" ({missing} messages did not come)" if missing else ""
         head = ("", f"{unit}s/s", f"of {yardstick}", "p50 ms", "added p50", "p95", "p99", f"CPU ms a {unit}", "RSS MiB")
@@ -106,7 +116,7 @@ def remembered(rows: Sequence[Row]) -> str:
             for quiet in [r.get("cpu_ms_a_second_before", "")]
         ],
     )
-    held = {(r["target"], r["kind"], r["upstreams"]): r["rss"] for r in rows if "kind" in r}
+    held = {(r["target"], r["kind"], r["upstreams"]): r["rss"] for r in rows if "kind" in r and not _bad(r)}
     lines = []
     for target, kind in dict.fromkeys((target, kind) for target, kind, _ in held):
         few, many = held.get((target, kind, 1)), held.get((target, kind, 10))
@@ -132,6 +142,11 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Sequence[Row]], str]]]] = {
         lambda rows: loads(rows, by=("connections", "sent")),
     ),
     "calls-stdio": ("Calls, one stdio upstream", lambda rows: loads(rows, by=("connections",))),
+    "calls-pipes": (
+        "Calls by a client that speaks over standard input and output",
+        lambda rows: loads(rows, by=("upstream", "in_flight")),
+    ),
+    "calls-sse": ("Calls over legacy SSE", lambda rows: loads(rows, by=("upstream", "connections"))),
     "calls-10-upstreams": ("Calls, ten upstreams with 20 tools each", lambda rows: loads(rows, by=("connections",))),
     "lists-200": ("`tools/list`, 200 tools of one upstream", lambda rows: loads(rows, by=("connections",))),
     "lists-10x20": ("`tools/list`, 200 tools of ten upstreams", lambda rows: loads(rows, by=("connections",))),
@@ -180,6 +195,9 @@ def _plot(name: str, title: str, rows: Sequence[Row]) -> str:
     if name == "calls-halves":
         key, unit = "per_second", "calls a second (logarithmic)"
         groups = [(f"{r['connections']}, {r['sent']}", r) for r in good]
+    elif name in ("calls-pipes", "calls-sse"):
+        key, unit = "per_second", "calls a second (logarithmic)"
+        groups = [(f"{r['upstream']} {r.get('in_flight') or r['connections']}", r) for r in good]
     elif name.startswith(("calls", "lists")):
         key, unit = "per_second", "calls a second (logarithmic)"
         groups = [(f"{r.get('wire', '')} {r['connections']}".strip(), r) for r in good]

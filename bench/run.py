@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write bench/results/ and docs/benchmarks.md")
     parser.add_argument("measures", nargs="*", choices=[[], *MEASURES], help="which; all if none is named")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything that was started ends with it
     size = QUICK if chosen.quick else FULL
     results: dict[str, Any] = {}
     failed: list[str] = []
@@ -51,9 +53,8 @@ def main() -> int:
         if chosen.keep:
             RESULTS.mkdir(exist_ok=True)
             report.dump(RESULTS / f"{name}.json", results[name]["about"], rows)
+            report.into(PAGE, report.chapter(_kept(), RESULTS))  # now: what comes next may take the run with it
     print(report.chapter(results))
-    if chosen.keep:
-        report.into(PAGE, report.chapter(_kept(), RESULTS))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,16 +1,16 @@
-"""What is measured: an upstream alone, yardsticks, Manifold, and the proxies of the registries."""
+"""What a target of the benchmark is: upstreams, a process in front of them, and whether it serves."""
 
+import http.client
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,6 @@ from typing import Any, Final
 import psutil
 
 from bench import talk
-from bench.peers import install
 
 ROOT: Final = Path(__file__).parents[1]
 PEERS: Final = Path(__file__).parent / "peers"
@@ -60,6 +59,11 @@ class Bench:
         """The command of a stdio upstream."""
         shape = self.upstreams
         return [sys.executable, "-S", str(PEERS / "echo_stdio.py"), str(tools or shape.tools), str(shape.size)]
+
+    def offered(self) -> int:
+        """How many tools there are, those of upstreams that never answer aside."""
+        shape = self.upstreams
+        return shape.count * shape.tools + shape.mortal
 
     def servers(self) -> dict[str, Any]:
         """The upstreams as ``mcpServers``."""
@@ -112,75 +116,10 @@ class Target:
     name: str
     build: Build
     path: str = "/mcp"
-
-
-def _direct(bench: Bench, _port: int) -> Sequence[str]:
-    bench.one_http()
-    return ()
-
-
-def _bare(bench: Bench, port: int) -> Sequence[str]:
-    if bench.upstreams.kind == "stdio":
-        return [sys.executable, str(PEERS / "bare_stdio_relay.py"), str(port), *bench.one_child()]
-    return [sys.executable, str(PEERS / "bare_relay.py"), str(port), bench.one_http()]
-
-
-def _manifold(bench: Bench, port: int, *, express: bool = True) -> Sequence[str]:
-    config = bench.config(f"manifold-{port}", server={"express": express}, log={"level": "warning"})
-    return [sys.executable, "-m", "proxy", "serve", "--http", "--port", str(port), "--config", str(config)]
-
-
-def _lane_off(bench: Bench, port: int) -> Sequence[str]:
-    return _manifold(bench, port, express=False)
-
-
-def _create_proxy(bench: Bench, port: int) -> Sequence[str]:
-    config = bench.config(f"create-proxy-{port}")
-    return [sys.executable, str(PEERS / "create_proxy.py"), "http", str(port), str(config)]
-
-
-def _program(part: install.Part, name: str) -> list[str]:
-    if part.reason:
-        raise Unsuitable(part.reason)
-    return part.command(name)
-
-
-def _npm_proxy(bench: Bench, port: int) -> Sequence[str]:
-    options = ["--host", "127.0.0.1", "--port", str(port), "--server", "stream"]
-    return [*_program(install.npm(), "mcp-proxy"), *options, "--", *bench.one_child()]
-
-
-def _supergateway(bench: Bench, port: int) -> Sequence[str]:
-    options = ["--outputTransport", "streamableHttp", "--stateful", "--port", str(port), "--logLevel", "none"]
-    return [*_program(install.npm(), "supergateway"), "--stdio", shlex.join(bench.one_child()), *options]
-
-
-def _hub(bench: Bench, port: int) -> Sequence[str]:
-    return [*_program(install.npm(), "mcp-hub"), "--port", str(port), "--config", str(bench.config(f"hub-{port}"))]
-
-
-def _python_proxy(bench: Bench, port: int) -> Sequence[str]:
-    options = ["--host", "127.0.0.1", "--port", str(port), "--pass-environment", "--log-level", "ERROR"]
-    return [*_program(install.python(), "mcp-proxy"), *options, "--", *bench.one_child()]
-
-
-def _contextforge(_bench: Bench, _port: int) -> Sequence[str]:
-    raise Unsuitable("needs a database, an administrator and a registration of each server by its API; not automated")
-
-
-DIRECT: Final = Target("direct", _direct)
-BARE: Final = Target("bare relay", _bare)
-MANIFOLD: Final = Target("Manifold", _manifold)
-LANE_OFF: Final = Target("Manifold, lane off", _lane_off)
-OTHERS: Final = (
-    Target("fastmcp create_proxy", _create_proxy),
-    Target("npm mcp-proxy", _npm_proxy),
-    Target("supergateway", _supergateway),
-    Target("mcp-hub", _hub),
-    Target("PyPI mcp-proxy", _python_proxy),
-    Target("mcp-contextforge-gateway", _contextforge),
-)
-ALL: Final = (DIRECT, BARE, MANIFOLD, LANE_OFF, *OTHERS)
+    sse: bool = False
+    """Whether it is spoken to by the legacy transport, a GET stream and POSTs."""
+    prepare: Callable[[Bench, int], None] | None = None
+    """What has to be done at its port before it serves. Raises Unsuitable."""
 
 
 @dataclass(frozen=True)
@@ -189,16 +128,15 @@ class Served:
 
     name: str
     url: str
-    pid: int | None
+    pids: tuple[int, ...]
+    """The processes that were started for it; none if it is the upstream itself."""
     tool: str
     """What it calls the tool that is called."""
 
     def family(self) -> list[psutil.Process]:
-        """Its processes."""
-        if self.pid is None:
-            return []
-        process = psutil.Process(self.pid)
-        return [process, *process.children(recursive=True)]
+        """Its processes. Raises psutil.Error if one of those that were started has ended."""
+        started = [psutil.Process(pid) for pid in self.pids]
+        return [one for each in started for one in (each, *each.children(recursive=True))]
 
     def cpu(self) -> float:
         """CPU seconds of its processes so far. Raises psutil.Error if it has ended."""
@@ -283,7 +221,7 @@ def upstreams(shape: Upstreams, folder: Path) -> Iterator[Bench]:
 
 
 @contextmanager
-def serving(target: Target, bench: Bench, *, ready: Callable[[list[str]], bool] | None = None) -> Iterator[Served]:
+def serving(target: Target, bench: Bench) -> Iterator[Served]:
     """A target that serves all its upstreams.
 
     Raises:
@@ -292,30 +230,50 @@ def serving(target: Target, bench: Bench, *, ready: Callable[[list[str]], bool] 
     port = free_port()
     command = target.build(bench, port)
     if not command:
-        yield Served(target.name, bench.urls[0], None, "echo")
+        yield Served(target.name, bench.urls[0], (), "echo")
         return
-    with running(command, bench.folder) as process:
+    with ExitStack() as stack:
+        try:
+            process = stack.enter_context(running(command, bench.folder))
+        except OSError as error:
+            raise Unsuitable(f"cannot be started: {error}") from error
+        if target.prepare is not None:
+            target.prepare(bench, port)
         url = f"http://127.0.0.1:{port}{target.path}"
-        names = _tools(process, url, port, ready or bool)
-        yield Served(target.name, url, process.pid, next(name for name in names if name.endswith("echo")))
+        yield Served(target.name, url, (process.pid,), echo(_tools(process, target, url, bench.offered())))
 
 
-def _tools(process: subprocess.Popen[bytes], url: str, port: int, ready: Callable[[list[str]], bool]) -> list[str]:
+def echo(names: Sequence[str]) -> str:
+    """What the tool that is called is called here. Raises Unsuitable."""
+    for name in names:
+        if name.endswith("echo"):
+            return name
+    raise Unsuitable(f"lists no tool of the upstream's name, but {', '.join(names)[:80]}")
+
+
+def _tools(process: subprocess.Popen[bytes], target: Target, url: str, offered: int) -> list[str]:
+    """The names of all tools, as soon as it lists them."""
     until = time.monotonic() + PATIENCE
     fault: object = "it did not start"
     while time.monotonic() < until:
         if process.poll() is not None:
             raise Unsuitable(f"ended with status {process.returncode} at its start")
         try:
-            talk.until_listening(port, 1)
-            names = talk.Session(url).tools()
-            if ready(names):
+            names = _listed(target, url)
+            if len(names) >= offered:
                 return names
-            fault = f"it lists {len(names)} tools"
-        except (OSError, ValueError, KeyError, talk.Refused) as error:
+            fault = f"it lists {len(names)} of {offered} tools"
+        except (OSError, ValueError, KeyError, http.client.HTTPException, talk.Refused) as error:
             fault = error
             if isinstance(error, talk.Refused) and error.status in (404, 405):
                 break
         time.sleep(0.1)
     words = " ".join(re.sub(r"<[^>]*>", " ", str(fault)).split())[:160]
-    raise Unsuitable(f"does not serve streamable HTTP as measured: {words}")
+    transport = "legacy SSE" if target.sse else "streamable HTTP"
+    raise Unsuitable(f"does not serve {transport} as measured: {words}")
+
+
+def _listed(target: Target, url: str) -> list[str]:
+    session = talk.LegacySession(url) if target.sse else talk.Session(url)
+    with closing(session):
+        return session.tools()

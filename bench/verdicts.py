@@ -13,7 +13,7 @@ Results = Mapping[str, Any]
 
 MANIFOLD: Final = "Manifold"
 BARE: Final = "bare relay"
-YARDSTICKS: Final = ("direct", BARE, MANIFOLD, "Manifold, lane off")
+YARDSTICKS: Final = ("direct", BARE, MANIFOLD, "Manifold, lane off", "Manifold, connect")
 """What is no product of somebody else."""
 BUILT_IN: Final = "fastmcp create_proxy"
 """Comes with the library and not from a registry by itself."""
@@ -52,6 +52,11 @@ class Figures:
         found = dict.fromkeys(row["target"] for row in self.rows(measure))
         return [name for name in found if name not in (*YARDSTICKS, BUILT_IN)]
 
+    def seconds(self, target: str, shape: str) -> float | None:
+        """From the introduction to the first list, in a start."""
+        asked, listed = (self.of("start", key, target=target, shape=shape) for key in ("initialize", "list"))
+        return None if asked is None or listed is None else listed - asked
+
 
 Measured = Callable[[Figures], float | None]
 
@@ -66,19 +71,27 @@ def worst(measure: str, key: str, to: str, connections: Sequence[int], **where: 
     return measured
 
 
-def ahead_of_peers(figures: Figures) -> float | None:
-    """Throughput in terms of the fastest registry peer's, where Manifold is least ahead."""
-    found = []
-    for count in MANY:
-        ours = figures.of("calls-stdio", "per_second", target=MANIFOLD, connections=count)
-        rates = [
-            figures.of("calls-stdio", "per_second", target=peer, connections=count)
-            for peer in figures.peers("calls-stdio")
-        ]
-        best = max((rate for rate in rates if rate), default=None)
-        if ours is not None and best is not None:
-            found.append(ours / best)
-    return min(found, default=None)
+def ahead_of_peers(measure: str, name: str, counts: Sequence[int], **where: Any) -> Measured:
+    """Throughput in terms of the fastest registry peer's, where Manifold is least ahead.
+
+    Args:
+        measure: which.
+        name: what is counted of the load.
+        counts: how much of it; those that were measured count.
+        where: what else the rows say.
+    """
+
+    def measured(figures: Figures) -> float | None:
+        found = []
+        for place in ({name: count, **where} for count in counts):
+            ours = figures.of(measure, "per_second", target=MANIFOLD, **place)
+            rates = [figures.of(measure, "per_second", target=peer, **place) for peer in figures.peers(measure)]
+            best = max((rate for rate in rates if rate), default=None)
+            if ours is not None and best is not None:
+                found.append(ours / best)
+        return min(found, default=None)
+
+    return measured
 
 
 def added(figures: Figures) -> float | None:
@@ -176,13 +189,30 @@ TARGETS: Final[tuple[tuple[str, str, float, Measured], ...]] = (
         150,
         worst("calls-http", "per_second", BUILT_IN, MANY, wire="handshake"),
     ),
+    (
+        "HTTP, handshake, 8 to 64 connections: throughput of the fastest registry peer's, the worst",
+        ">=",
+        2.5,
+        ahead_of_peers("calls-http", "connections", MANY, wire="handshake"),
+    ),
     ("HTTP: p99 at 64 connections, of p50", "<=", 3, tail),
-    ("stdio upstream, 8 to 64 connections: throughput of the fastest registry peer's", ">=", 2.5, ahead_of_peers),
+    (
+        "stdio upstream, 8 to 64 connections: throughput of the fastest registry peer's",
+        ">=",
+        2.5,
+        ahead_of_peers("calls-stdio", "connections", MANY),
+    ),
     (
         "stdio upstream: throughput of the bare relay's, the worst",
         ">=",
         0.7,
         worst("calls-stdio", "per_second", BARE, (1, *MANY)),
+    ),
+    (
+        "client over stdio, 1 and 32 in flight, HTTP upstream: throughput of the fastest registry peer's, the worst",
+        ">=",
+        2.5,
+        ahead_of_peers("calls-pipes", "in_flight", (1, 32), upstream="http"),
     ),
     (
         "`tools/list` with 200 tools: throughput of the bare relay's",
@@ -198,6 +228,12 @@ TARGETS: Final[tuple[tuple[str, str, float, Measured], ...]] = (
     ),
     ("any other start: the same", "<=", 1, start_of("Manifold, again")),
     ("any other start: share of all tools in the first list", ">=", 1, complete),
+    (
+        "any other start: seconds from `initialize` to the first list",
+        "<=",
+        0.1,
+        lambda figures: figures.seconds("Manifold, again", TEN),
+    ),
     ("`connect` to a running Manifold: seconds to `initialize`", "<=", 0.15, connecting),
     ("beside a slow neighbour: p99, of that beside a quiet one", "<=", 1.2, neighbour("neighbours", "slow")),
     ("beside a dying neighbour: p99, of that beside a quiet one", "<=", 1.5, neighbour("dying", "dying")),
@@ -223,7 +259,7 @@ def ahead(results: Results) -> Iterator[str]:
     figures = Figures(results)
     for measure in results:
         rows = [row for row in figures.rows(measure) if "per_second" in row or "initialize" in row]
-        names = ("shape", "wire", "connections", "sent", "bytes", "pace")
+        names = ("shape", "upstream", "wire", "connections", "in_flight", "sent", "bytes", "pace")
         for place in dict.fromkeys(tuple((name, row[name]) for name in names if name in row) for row in rows):
             here = [row for row in rows if dict(place).items() <= row.items()]
             yield from _ahead(measure, ", ".join(str(value) for _, value in place), here)

@@ -1,6 +1,7 @@
 """A relay to a stdio child with no features at all: uvicorn in front, a pipe behind.
 
-``python bare_stdio_relay.py PORT COMMAND...``.
+``python bare_stdio_relay.py PORT COMMAND...``. POST to ``/mcp`` for streamable HTTP; a GET of ``/sse`` begins a session
+of the legacy transport, which is written to at the place that its first event names.
 """
 
 import asyncio
@@ -58,9 +59,28 @@ async def ask(head: Head) -> bytes:
     return msgspec.json.encode({"jsonrpc": "2.0", "id": head.id, "result": answer.result})
 
 
+streams: dict[bytes, Any] = {}
+"""What the legacy sessions are written to, by the query of their place."""
+
+
+async def listen(receive: Any, send: Any) -> None:
+    """Hold the stream of a legacy session until its client goes."""
+    place = b"session=%d" % next(numbers)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    body = b"event: endpoint\ndata: /messages?" + place + b"\n\n"
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    streams[place] = send
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    del streams[place]
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Serve one request."""
     if scope["type"] != "http":
+        return
+    if scope["method"] == "GET":
+        await listen(receive, send)
         return
     body = b""
     while True:
@@ -69,6 +89,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         if not message.get("more_body"):
             break
     answer = await ask(DECODE(body))
+    if answer and (stream := streams.get(scope["query_string"])):
+        event = b"event: message\ndata: " + answer + b"\n\n"
+        await stream({"type": "http.response.body", "body": event, "more_body": True})
+        answer = b""
     length = str(len(answer)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200 if answer else 202, "headers": headers})

@@ -1,4 +1,4 @@
-"""``fastmcp.create_proxy`` of a configuration: ``python create_proxy.py http PORT CONFIG``, or ``stdio 0 CONFIG``."""
+"""``fastmcp.create_proxy`` of a configuration: ``create_proxy.py http|sse PORT CONFIG``, or ``stdio 0 CONFIG``."""
 
 import json
 import os
@@ -15,5 +15,5 @@ server = create_proxy(CONFIG, name="proxy")
 if TRANSPORT == "stdio":
     server.run(transport="stdio", show_banner=False)
 else:
-    app = server.http_app(path="/mcp")
+    app = server.http_app("/sse", transport="sse") if TRANSPORT == "sse" else server.http_app("/mcp")
     uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="error", access_log=False, loop="uvloop", http="httptools")

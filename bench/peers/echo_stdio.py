@@ -15,7 +15,7 @@ SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "count": 
 NAMES = ["echo", *(f"tool_{number}" for number in range(1, TOOLS))]
 RESULTS = {
     "initialize": {
-        "protocolVersion": "2025-11-25",
+        "protocolVersion": "VERSION",
         "capabilities": {"tools": {}},
         "serverInfo": {"name": "echo", "version": "1"},
     },
@@ -25,6 +25,7 @@ RESULTS = {
     "tools/call": {"content": [{"type": "text", "text": "x" * SIZE}], "isError": False},
     "ping": {},
 }
+VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 CANNED = {method: json.dumps(result) for method, result in RESULTS.items()}
 rest = b""
 while chunk := os.read(0, 1 << 18):
@@ -36,6 +37,9 @@ while chunk := os.read(0, 1 << 18):
             raise SystemExit(1)
         if "id" in message and "method" in message:
             known = CANNED.get(message["method"])
+            if message["method"] == "initialize":
+                asked = message["params"]["protocolVersion"]
+                known = CANNED["initialize"].replace("VERSION", asked if asked in VERSIONS else VERSIONS[-1])
             body = f'"result":{known}' if known else '"error":{"code":-32601,"message":"no such method"}'
             out.append(f'{{"jsonrpc":"2.0","id":{json.dumps(message["id"])},{body}}}\n')
     data = "".join(out).encode()

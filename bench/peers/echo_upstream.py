@@ -71,12 +71,13 @@ LIST = json.dumps(
 )
 CAPABILITIES = '"capabilities":{"tools":{}},"serverInfo":{"name":"echo","version":"1"}'
 RESULTS = {
-    "initialize": f'{{"protocolVersion":"2025-11-25",{CAPABILITIES}}}',
+    "initialize": f'{{"protocolVersion":"VERSION",{CAPABILITIES}}}',
     "tools/list": LIST,
     "tools/call": json.dumps({"content": [{"type": "text", "text": "x" * SIZE}], "isError": False}),
     "ping": "{}",
 }
 
+VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 STAMP = '"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"echo","version":"1"}}'
 CACHED = '"ttlMs":60000,"cacheScope":"public"'
 MODERN = {
@@ -131,6 +132,9 @@ class Server(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
             return
         result = (MODERN if self.modern else RESULTS).get(head.method)
+        if result and head.method == "initialize":
+            asked = json.loads(self.body)["params"]["protocolVersion"]
+            result = result.replace("VERSION", asked if asked in VERSIONS else VERSIONS[-1])
         if result is None:
             error = f'{{"jsonrpc":"2.0","id":{json.dumps(head.id)},"error":{{"code":-32601,"message":"no"}}}}'.encode()
             self._write(b"404 Not Found", error)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -57,13 +58,22 @@ def _installed(name: str, pins: Path, fill: Callable[[Path, Path], None]) -> Par
     return Part(folder)
 
 
+@cache
 def npm() -> Part:
     """The proxies written in JavaScript."""
     part = _installed("bench-npm", HERE / "package.json", _npm)
     return Part(part.folder / "node_modules" / ".bin", part.reason)
 
 
+@cache
 def python() -> Part:
     """The proxy written in Python."""
     part = _installed("bench-python", HERE / "python.txt", _venv)
+    return Part(part.folder / "bin", part.reason)
+
+
+@cache
+def contextforge() -> Part:
+    """The gateway written in Python."""
+    part = _installed("bench-contextforge", HERE / "contextforge.txt", _venv)
     return Part(part.folder / "bin", part.reason)

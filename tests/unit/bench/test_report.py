@@ -34,6 +34,14 @@ def test_who_could_not_be_measured_is_listed_once_with_the_reason() -> None:
     assert report.loads(rows, by=("connections",)).count("* other: no") == 1
 
 
+def test_a_failure_is_listed_with_the_load_and_the_kind_of_upstream() -> None:
+    rows = [row("bare relay", 1, 1, upstream="http"), {"target": "x", "upstream": "stdio", "reason": "no"}]
+    rows.append({"target": "y", "upstream": "http", "in_flight": 32, "fault": "it ended"})
+    text = report.loads(rows, by=("upstream",))
+    assert "* x (stdio upstream): no" in text
+    assert "* y (http upstream, in flight 32): it ended" in text
+
+
 def test_every_measure_has_its_section() -> None:
     assert set(report.SECTIONS) == set(MEASURES)
 
@@ -64,3 +72,13 @@ def test_raw_data_is_kept_as_it_is(tmp_path: Path) -> None:
     chapter = report.chapter({"calls-stdio": {"about": ABOUT, "rows": rows}}, tmp_path)
     assert "calls-stdio.svg" in chapter
     assert (tmp_path / "calls-stdio.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(("measure", "load"), [("calls-pipes", "in_flight"), ("calls-sse", "connections")])
+def test_each_kind_of_upstream_has_a_table_and_bars_of_its_own(measure: str, load: str, tmp_path: Path) -> None:
+    rows = [row("Manifold", 1, 1, upstream=kind) | {load: 32} for kind in ("http", "stdio")]
+    chapter = report.chapter({measure: {"about": ABOUT, "rows": rows}}, tmp_path)
+    assert f"**upstream stdio, {load.replace('_', ' ')} 32**" in chapter
+    drawn = (tmp_path / f"{measure}.svg").read_text()
+    assert "http 32" in drawn
+    assert "stdio 32" in drawn

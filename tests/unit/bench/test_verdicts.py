@@ -46,6 +46,22 @@ def test_only_what_comes_from_a_registry_is_a_registry_peer() -> None:
     assert verdict(found, "stdio upstream, 8") == ("2", "**not met**")
 
 
+def test_a_client_over_stdio_is_compared_where_manifold_is_least_ahead() -> None:
+    def asked(target: str, rate: float, count: int) -> dict[str, Any]:
+        return {"target": target, "upstream": "http", "in_flight": count, "per_second": rate}
+
+    rows = [asked("Manifold", 900, 1), asked("x", 300, 1), asked("Manifold, connect", 5000, 1)]
+    assert verdict(results(*rows, measure="calls-pipes"), "client over stdio") == ("3", "met")
+    found = results(*rows, asked("Manifold", 200, 32), asked("x", 100, 32), measure="calls-pipes")
+    assert verdict(found, "client over stdio") == ("2", "**not met**")
+
+
+def test_the_first_list_is_counted_from_the_introduction() -> None:
+    shape = "10 upstreams, 1 dead, 1 hanging"
+    row = {"target": "Manifold, again", "shape": shape, "initialize": 0.03, "list": 0.04, "tools": 1, "offered": 1}
+    assert verdict(results(row, measure="start"), "any other start: seconds") == ("0.01", "met")
+
+
 def test_a_start_with_ten_upstreams_is_compared_with_the_fastest_peer_with_one() -> None:
     def begun(target: str, shape: str, seconds: float, *, peer: bool = False) -> dict[str, Any]:
         return {"target": target, "shape": shape, "initialize": seconds, "peer": peer}
