@@ -21,7 +21,7 @@ help:
 	@echo "make check  ruff, mypy and import-linter alone"
 	@echo "make tools  install the published servers and clients that the tests use"
 	@echo "make docs   write the generated pages of docs/reference/"
-	@echo "make bench  measure Manifold beside other proxies (half an hour; a quiet machine)"
+	@echo "make bench  measure Manifold beside other proxies (25 minutes; a quiet machine)"
 	@echo "make clean  remove everything that make has made"
 
 run: .venv/run.stamp

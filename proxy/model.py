@@ -198,20 +198,15 @@ class Body(msgspec.Struct, frozen=True):
         return found
 
 
-class Reply:
+class Reply(msgspec.Struct, eq=False):
     """A result from an upstream: its bytes, decoded when somebody looks."""
 
-    __slots__ = ("_raw", "_result", "body", "era")
-
-    def __init__(
-        self, raw: bytes | msgspec.Raw, result: Json = None, *, era: Era = Era.HANDSHAKE, body: Body | None = None
-    ) -> None:
-        self._raw = bytes(raw)
-        self.body = body
-        """The result, if it is large; then there is no ``raw`` before somebody asks for it."""
-        self.era = era
-        """The era of the upstream that answered."""
-        self._result = result
+    _raw: bytes | msgspec.Raw
+    _result: Json = None
+    era: Era = Era.HANDSHAKE
+    """The era of the upstream that answered."""
+    body: Body | None = None
+    """The result, if it is large; then there is no ``raw`` before somebody asks for it."""
 
     @classmethod
     def of(cls, result: Json) -> "Reply":
@@ -221,9 +216,11 @@ class Reply:
     @property
     def raw(self) -> bytes:
         """Its bytes in one piece: for a large one a copy, which takes its time."""
-        if self.body is not None and not self._raw:
-            self._raw = b"".join(self.body.parts)
-        return self._raw
+        raw = self._raw
+        if type(raw) is bytes and (raw or self.body is None):
+            return raw
+        raw = self._raw = bytes(raw) if self.body is None else b"".join(self.body.parts)
+        return raw
 
     @property
     def size(self) -> int:

@@ -14,7 +14,8 @@ import anyio
 import structlog
 
 from proxy.agents.selection import parts
-from proxy.agents.view import View, Views
+from proxy.agents.view import View
+from proxy.agents.views import Views
 from proxy.catalog.merge import merge
 from proxy.catalog.snapshot import Catalog
 from proxy.config.model import AgentConfig

@@ -6,10 +6,12 @@ from itertools import count
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
+from proxy.agents.target import CALL, Target, Targets
 from proxy.agents.unlisted import never_listed
 from proxy.agents.view import View
-from proxy.credentials.forwarding import forwarded
+from proxy.credentials.forwarding import INBOUND, forwarded
 from proxy.errors import (
     INVALID_PARAMS,
     InvalidArguments,
@@ -24,7 +26,7 @@ from proxy.service.base import Layer, Service, stack
 from proxy.traces import traceless
 from proxy.upstream.kinds import unreachable
 from proxy.upstream.registry import Registry
-from proxy.wire.headers import ParamMap, annotation_fault, param_headers, param_map
+from proxy.wire.headers import param_headers
 
 Find = Callable[[View, str], Route]
 
@@ -44,11 +46,6 @@ _REFERENCES: Final[Mapping[str, tuple[Find, str]]] = {
 """The same for what a completion refers to."""
 
 COMPLETION: Final = "completion/complete"
-_CALL: Final = "tools/call"
-
-MAX_MAPS: Final = 4096
-"""Tools whose header maps are kept; more than a catalog has, unless its lists change all the time."""
-
 
 _INSTANCE: Final = secrets.token_hex(4)
 _EXCHANGES: Final = count(1)
@@ -73,15 +70,6 @@ class Routed(msgspec.Struct, frozen=True):
     call: Call
     fault: ManifoldError | None = None
     """Why it cannot get there: its upstream has never been listed, or an argument cannot be given."""
-
-
-class _Target(msgspec.Struct, frozen=True):
-    """What there is to know of something before it is asked for."""
-
-    route: Route
-    safe: bool = False
-    places: ParamMap | None = None
-    """Which arguments travel in ``Mcp-Param-*`` headers."""
 
 
 class Router:
@@ -115,7 +103,8 @@ class Router:
         """Called with every call that ends in an error, whoever raised it."""
         self.beside: Sequence[Layer] = ()
         """What goes around that which takes no tower, the outermost first."""
-        self._maps: dict[int, tuple[Params, ParamMap | None]] = {}
+        self._targets = Targets()
+        self.param_map = self._targets.param_map
 
     async def route(self, request: Request) -> Routed:
         """Find where a request goes. A name that nobody knows waits once for upstreams that are still starting.
@@ -141,23 +130,22 @@ class Router:
     def known(self, request: Request) -> Routed | None:
         """Where a call of a tool goes that is listed by its name; None for all else, which takes ``route``."""
         name = request.params.get("name")
-        if request.method != _CALL or type(name) is not str:
+        if request.method != CALL or type(name) is not str:
             return None
         view = self.seen_by(request.caller)
-        target: _Target | None = view.targets.get(name)
+        target: Target | None = view.targets.get(name)
         if target is None:
             if view.overridden or name not in view.entries(Kind.TOOL):
                 return None
-            target = view.targets[name] = self._target(view, view.tool(name), _CALL)
+            target = view.targets[name] = self._targets.of(view, view.tool(name), CALL)
         own = {**request.params, "name": target.route.name}
-        return Routed(view, target.route, self._call(request, view, target, own))
+        return Routed(view, target.route, self._call(request, target, own))
 
     def _found(self, request: Request) -> Routed:
         try:
             return self._find(request, self.seen_by(request.caller))
         except UnknownTarget:
-            away = self.out_of_reach(request)
-            if away is None:
+            if (away := self.out_of_reach(request)) is None:
                 raise
             return away
 
@@ -186,11 +174,12 @@ class Router:
         return self.dispatch(routed.call)
 
     async def dispatch(self, call: Call) -> Reply:
-        """Send a call through the tower of the upstream that it names. Raises as the tower does."""
+        """Send a call through the tower of the upstream that it names. Raises as the tower does, and not too often."""
         try:
             return await self._service(call)
         except ManifoldError as error:
             self.failed(call, traceless(error))
+            await self._registry.braked(call.upstream, error)
             raise
 
     async def aside(self, call: Call, service: Service) -> Reply:
@@ -237,53 +226,25 @@ class Router:
                 try:
                     own = _with_arguments(view, route, own, params[member])
                 except InvalidArguments as error:
-                    return Routed(view, route, self._call(request, view, self._target(view, route, _CALL), own), error)
-        return Routed(view, route, self._call(request, view, self._target(view, route, request.method), own))
+                    return Routed(view, route, self._call(request, self._targets.of(view, route, CALL), own), error)
+        return Routed(view, route, self._call(request, self._targets.of(view, route, request.method), own))
 
-    def _call(self, request: Request, view: View, target: _Target, params: dict[str, Any]) -> Call:
-        route, own = target.route, None
+    def _call(self, request: Request, target: Target, params: dict[str, Any]) -> Call:
+        headers: Mapping[str, str] | None = None
         if target.places is not None and isinstance(arguments := params.get("arguments"), Mapping):
-            own = param_headers(target.places, arguments)  # a renaming proxy must never copy them (SEP-2243)
-        return Call(
-            upstream=route.upstream,
-            method=request.method,
+            headers = param_headers(target.places, arguments)  # a renaming proxy must never copy them (SEP-2243)
+        if INBOUND.get() is not None:
+            headers = forwarded(self._registry.forwards(target.route.upstream), headers)
+        caller, back, exchange = request.caller, request.back, f"{_INSTANCE}-{next(_EXCHANGES):x}"
+        return replace(
+            target.call,
             params=params,
-            target=route.name,
-            caller=request.caller,
-            back=request.back,
-            safe=target.safe,
-            headers=forwarded(self._registry.forwards(route.upstream), own),
-            public=route.public,
+            caller=caller,
+            back=back,
+            headers=headers,
             number=request.number,
-            fixed=view.fixed(route) if view.overridden else frozenset(),
-            exchange=f"{_INSTANCE}-{next(_EXCHANGES):x}",
+            exchange=exchange,
         )
-
-    def _target(self, view: View, route: Route, method: str) -> _Target:
-        if method != _CALL:
-            return _Target(route, safe=True)
-        tool = view.raw(route)
-        schema = None if tool is None else tool.get("inputSchema")
-        places = self.param_map(schema) if isinstance(schema, Mapping) else None
-        return _Target(route, safe=tool is not None and repeatable(tool), places=places)
-
-    def param_map(self, schema: Params) -> ParamMap | None:
-        """Which arguments of a tool travel in headers; None if none do. Looked up once for each schema."""
-        known = self._maps.get(id(schema))
-        if known is None or known[0] is not schema:
-            if len(self._maps) >= MAX_MAPS:
-                self._maps.clear()
-            places = None if annotation_fault(schema) else param_map(schema) or None
-            known = self._maps[id(schema)] = (schema, places)
-        return known[1]
-
-
-def repeatable(tool: Params) -> bool:
-    """Whether a tool says of itself that running it twice does no harm."""
-    notes = tool.get("annotations")
-    if not isinstance(notes, Mapping):
-        return False
-    return notes.get("readOnlyHint") is True or notes.get("idempotentHint") is True
 
 
 def _with_arguments(view: View, route: Route, params: dict[str, Any], name: str) -> dict[str, Any]:

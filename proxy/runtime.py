@@ -18,14 +18,16 @@ from anyio.abc import TaskGroup
 
 from proxy.agents.misfits import Misfits
 from proxy.agents.selection import parts
-from proxy.agents.view import View, Views
+from proxy.agents.view import View
+from proxy.agents.views import Views
+from proxy.ahead import Ahead
 from proxy.auditing import Auditor, refusals
 from proxy.catalog.chain import MAX_CHAIN, chain_of
 from proxy.catalog.holder import CatalogHolder, Change
 from proxy.catalog.policy import CatalogPolicy
 from proxy.catalog.store import ListingKeeper
 from proxy.config.diff import Plan, diff, running
-from proxy.config.model import Config, UpstreamConfig
+from proxy.config.model import Config
 from proxy.config.secrets import secrets_of
 from proxy.credentials.vault import vault_in
 from proxy.keeping import Keeping
@@ -76,7 +78,9 @@ class Runtime:
         self.trust = Trust(state if isinstance(state, Path) else None, self._decided)
         self.trust.decided = self.audit.decided
         self.views = Views(config.agents)
-        self.registry = Registry(Hooks(self._status, self._listed, self._heard), self._known)
+        ahead = Ahead(self.holder, self.trust, self.views, config=lambda: self.config, instance=self.instance)
+        hooks = Hooks(self._status, self._listed, self._heard, ahead.prepare)
+        self.registry = Registry(hooks, lambda name, _: self._loaded.get(name))
         self.registry.vault = vault_in(state)
         self.registry.access.configure(config.log.access.value)
         self._allowances = Allowances(parts, limits_of(config), clock=clock)
@@ -271,10 +275,6 @@ class Runtime:
         return self.holder.replace(upstream, None)
 
     # -- last-known listings -----------------------------------------------------------------------------------------
-
-    def _known(self, name: str, config: UpstreamConfig) -> Listing | None:
-        del config
-        return self._loaded.get(name)
 
     def _keep(self, upstream: str, listing: Listing) -> None:
         if config := self.config.upstreams.get(upstream):

@@ -111,6 +111,10 @@ class Trust:
         self._seen = {name: self._definitions(name, one) for name, one in listings.items() if name in self._owners}
         for name in self._seen:
             self._compare(name, config.pin_of(name))
+        return self.foreseen(config, listings)
+
+    def foreseen(self, config: Config, listings: Mapping[str, Listing]) -> CatalogPolicy:
+        """The policy that ``policy`` would give, if nothing is seen for the first time; nothing follows from asking."""
         policy = CatalogPolicy.of(config, chained=chained(listings))
         return replace(policy, seals={name: seal(config.pin_of(name), self._pins.get(name)) for name in policy.order})
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from proxy.catalog.naming import Key, NamingPolicy, own_name
 from proxy.catalog.snapshot import Entry
+from proxy.service.steps import Steps
 
 
 def given_names(others: Mapping[Key, str], given: Mapping[Key, str], publics: Mapping[Key, str]) -> dict[Key, str]:
@@ -26,10 +27,14 @@ def public_names(entries: Iterable[Entry]) -> dict[Key, str]:
     return {entry.key: entry.route.public for entry in entries}
 
 
-def local_names(entries: Iterable[Entry], naming: NamingPolicy) -> dict[Key, str]:
-    """The own, sanitised name of every entry where no other entry is called so, and else the public name."""
-    publics = public_names(entries)
-    names = {key: _local(key, public, naming) for key, public in publics.items()}
+def local_names(entries: Iterable[Entry], naming: NamingPolicy) -> Steps[dict[Key, str]]:
+    """The own, sanitised name of every entry where no other entry is called so, and else the public name; in steps."""
+    publics: dict[Key, str] = {}
+    names: dict[Key, str] = {}
+    for entry in entries:
+        publics[entry.key] = public = entry.route.public
+        names[entry.key] = _local(entry.key, public, naming)
+        yield
     while clashing := _clashing(names, publics):
         names.update((key, publics[key]) for key in clashing)
     return names

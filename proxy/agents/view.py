@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
 from proxy.agents.locate import UriIndex
 from proxy.agents.names import given_names, local_names, public_names
@@ -19,15 +19,8 @@ from proxy.catalog.moves import now_called
 from proxy.catalog.naming import Key
 from proxy.catalog.snapshot import Catalog, Entry
 from proxy.config.model import AgentConfig, NameStyle
-from proxy.errors import UnknownServer
 from proxy.model import Json, Kind, Listing, Params, Route
-
-_LIST_KINDS: Final[Mapping[Kind, str]] = {
-    Kind.TOOL: "notifications/tools/list_changed",
-    Kind.PROMPT: "notifications/prompts/list_changed",
-    Kind.RESOURCE: "notifications/resources/list_changed",
-    Kind.TEMPLATE: "notifications/resources/list_changed",
-}
+from proxy.service.steps import Steps, done
 
 
 class View:
@@ -48,6 +41,21 @@ class View:
         *,
         names: Sequence[str] = (),
     ) -> None:
+        done(self._make(catalog, agents, previous, names))
+
+    @classmethod
+    def making(
+        cls, catalog: Catalog, agents: Sequence[AgentConfig], previous: "View", *, names: Sequence[str] = ()
+    ) -> Steps["View"]:
+        """Make one in steps, with all the lists that the one before has."""
+        view = cls.__new__(cls)
+        yield from view._make(catalog, agents, previous, names)
+        yield from view.list_again(previous)
+        return view
+
+    def _make(
+        self, catalog: Catalog, agents: Sequence[AgentConfig], previous: "View | None", names: Sequence[str]
+    ) -> Steps[None]:
         self.catalog = catalog
         self.agents = tuple(agents)
         self._sight = Sight(self.agents)
@@ -56,8 +64,12 @@ class View:
         """The upstreams that exist for it, listed or not, in order."""
         self.tailored = self._tailored(names)
         """What the agents change of their tools."""
-        self._names = {kind: self._name_index(kind, previous) for kind in NAMED}
-        shown = {kind: {entry.route.public: entry for entry in self._visible(kind)} for kind in LOCATED}
+        self._names: dict[Kind, NameIndex] = {}
+        for kind in NAMED:
+            self._names[kind] = yield from self._name_index(kind, previous)
+        shown: dict[Kind, Mapping[str, Entry]] = {}
+        for kind in LOCATED:
+            shown[kind] = {entry.route.public: entry for entry in (yield from self._visible(kind))}
         self._shown: Mapping[Kind, Mapping[str, Entry]] = {
             **{kind: index.shown for kind, index in self._names.items()},
             **shown,
@@ -95,6 +107,24 @@ class View:
         if kind not in self._lists:
             self._lists[kind] = tuple(self._listed(entry, name) for name, entry in self._shown[kind].items())
         return self._lists[kind]
+
+    @property
+    def listed(self) -> tuple[Kind, ...]:
+        """The kinds whose lists somebody has asked for."""
+        return tuple(self._lists)
+
+    def list_again(self, previous: "View") -> Steps[None]:
+        """Make the lists that another view has; definitions of which nothing has changed stay the same objects."""
+        alike = self.catalog.uris == previous.catalog.uris and not (self.overridden or previous.overridden)
+        for kind in previous.listed:
+            shown = previous.entries(kind)
+            before = dict(zip(shown, previous.listing(kind), strict=True)) if alike else {}
+            listed: list[Params] = []
+            for name, entry in self._shown[kind].items():
+                same = before.get(name) if shown.get(name) is entry else None
+                listed.append(self._listed(entry, name) if same is None else same)
+                yield
+            self._lists[kind] = tuple(listed)
 
     def schema(self, name: str) -> Params | None:
         """The input schema of a tool as it is listed under a name; None if nothing is listed so."""
@@ -185,20 +215,29 @@ class View:
         entries = (it for it in self.catalog.of(Kind.TOOL) if owners.get(it.route.upstream, name) == name)
         return [it for it in entries if sight.upstream(it.route.upstream) and sight.entry(it)]
 
-    def _visible(self, kind: Kind) -> list[Entry]:
+    def _visible(self, kind: Kind) -> Steps[list[Entry]]:
         upstreams, barred = frozenset(self.upstreams), self.tailored.barred if kind is Kind.TOOL else {}
-        entries = (it for it in self.catalog.of(kind) if it.route.upstream in upstreams and it.key not in barred)
-        return [it for it in entries if self._sight.entry(it)]
+        visible: list[Entry] = []
+        for it in self.catalog.of(kind):
+            if it.route.upstream in upstreams and it.key not in barred and self._sight.entry(it):
+                visible.append(it)
+            yield
+        return visible
 
-    def _name_index(self, kind: Kind, previous: "View | None") -> NameIndex:
-        visible = self._visible(kind)
+    def _name_index(self, kind: Kind, previous: "View | None") -> Steps[NameIndex]:
+        visible = yield from self._visible(kind)
         given = self.tailored.names if kind is Kind.TOOL else {}
         others = [entry for entry in visible if entry.key not in given] if given else visible
-        names = local_names(others, self.catalog.policy.naming) if self.local else public_names(others)
+        naming = self.catalog.policy.naming
+        names = (yield from local_names(others, naming)) if self.local else public_names(others)
+        yield
         if given:
             names = given_names(names, given, public_names(visible))
         shown = {names[entry.key]: entry for entry in visible}
-        return NameIndex(kind, self.catalog, shown, self._aliases(kind, shown, previous))
+        yield
+        aliases = self._aliases(kind, shown, previous)
+        yield
+        return NameIndex(kind, self.catalog, shown, aliases)
 
     def _aliases(self, kind: Kind, shown: Mapping[str, Entry], previous: "View | None") -> dict[str, Alias]:
         if previous is None:
@@ -214,50 +253,3 @@ class View:
     def _now(self, key: Key) -> Key:
         """Something by the name that its upstream has now."""
         return (now_called(self.catalog, key[0]), key[1]) if key[0] in self.catalog.moves else key
-
-
-def changed_lists(old: View, new: View) -> tuple[str, ...]:
-    """The notifications to send to those who saw one view and now see another: only for lists that differ."""
-    methods = (method for kind, method in _LIST_KINDS.items() if old.listing(kind) != new.listing(kind))
-    return tuple(dict.fromkeys(methods))
-
-
-class Views:
-    """The views of all agents: made once for every catalog, kept until the next one.
-
-    Args:
-        agents: the configured agents, by name.
-    """
-
-    def __init__(self, agents: Mapping[str, AgentConfig]) -> None:
-        self._agents = dict(agents)
-        self._given = agents
-        self._views: dict[tuple[str, ...], View] = {}
-
-    def configure(self, agents: Mapping[str, AgentConfig]) -> None:
-        """Replace the configured agents; views that are asked for from now on follow them."""
-        if agents is self._given:
-            return
-        known, self._given = self._agents, agents
-        # Those that stay as they are stay the same objects, which spares every request the comparison.
-        self._agents = {name: known[name] if known.get(name) == agent else agent for name, agent in agents.items()}
-        self._views = {names: view for names, view in self._views.items() if all(name in agents for name in names)}
-
-    def of(self, catalog: Catalog, *names: str) -> View:
-        """The view of an agent, of several together (what all of them may see), or of the store.
-
-        Raises:
-            UnknownServer: there is no such agent.
-        """
-        known = self._views.get(names)
-        if not names and known is not None and known.catalog is catalog:
-            return known
-        agents = tuple(self._agent(name) for name in names)
-        if known is None or known.catalog is not catalog or known.agents != agents:
-            known = self._views[names] = View(catalog, agents, known, names=names)
-        return known
-
-    def _agent(self, name: str) -> AgentConfig:
-        if name not in self._agents:
-            raise UnknownServer(f'There is no agent "{name}".', name=name)
-        return self._agents[name]

@@ -9,10 +9,11 @@ from typing import Final, TypeAlias
 import anyio
 import structlog
 
-from proxy.catalog.merge import changed, merge
+from proxy.catalog.merge import changed, merge, merging
 from proxy.catalog.policy import CatalogPolicy
 from proxy.catalog.snapshot import Catalog
 from proxy.model import Kind, Listing
+from proxy.service.steps import Steps
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,20 @@ class Change:
     """The kinds whose lists differ; empty if only capabilities, instructions or cache hints did."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A catalog that may follow on another one."""
+
+    old: Catalog
+    listings: Mapping[str, Listing]
+    new: Catalog
+
+    def fits(self, old: Catalog, listings: Mapping[str, Listing], policy: CatalogPolicy) -> bool:
+        """Whether it is the catalog of just these listings under this policy."""
+        same = self.old is old and self.listings.keys() == listings.keys() and self.new.policy == policy
+        return same and all(listings[name] is one for name, one in self.listings.items())
+
+
 Subscriber: TypeAlias = Callable[[Change], None]
 
 
@@ -48,6 +63,7 @@ class CatalogHolder:
         self._current = merge({}, policy, now=clock())
         self._subscribers: dict[object, Subscriber] = {}
         self._next: anyio.Event | None = None
+        self._ahead: _Ahead | None = None
 
     @property
     def current(self) -> Catalog:
@@ -79,14 +95,32 @@ class CatalogHolder:
         """
         old = self._current
         policy = policy or old.policy
-        if policy == old.policy and _same(listings, old.listings):
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and not renamed and ahead.fits(old, listings, policy):
+            new = ahead.new
+        elif policy == old.policy and _same(listings, old.listings):
             return None
-        new = merge(listings, policy, previous=old, now=self._clock(), renamed=renamed)
+        else:
+            new = merge(listings, policy, previous=old, now=self._clock(), renamed=renamed)
         change = Change(old, new, changed(old, new))
         self._current = new
         self._report(change)
         self._announce(change)
         return change
+
+    def preparing(self, listings: Mapping[str, Listing], policy: CatalogPolicy) -> Steps[Catalog | None]:
+        """Make the catalog for an ``update`` with just these arguments, in steps, so that it has little left to do.
+
+        Returns:
+            The catalog; None if it stays as it is.
+        """
+        old = self._current
+        if policy == old.policy and all(old.listings.get(name) is one for name, one in listings.items()):
+            return None
+        new = yield from merging(listings, policy, previous=old, now=self._clock())
+        yield from new.indexing()
+        self._ahead = _Ahead(old, listings, new)
+        return new
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call somebody after every change, in the order of subscription. Returns how to end that.

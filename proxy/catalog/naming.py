@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from proxy.catalog.settle import Claim, fingerprint, settle
+from proxy.catalog.settle import Claim, fingerprint, settling
+from proxy.service.steps import Steps, done
 
 DEFAULT_PATTERN: Final = "mcp_{server}_{tool}"
 VERBATIM: Final = "{tool}"
@@ -105,14 +106,27 @@ def own_name(name: str) -> str:
 
 def name_all(entries: Iterable[Key], policy: NamingPolicy) -> dict[Key, Named]:
     """Name every entry and say why it is called so. A pure function of the set of entries."""
-    candidates = {key: _candidate(key, policy) for key in entries}
-    claims = {key: candidate.claim for key, candidate in candidates.items()}
+    return done(naming_all(entries, policy))
+
+
+def naming_all(entries: Iterable[Key], policy: NamingPolicy) -> Steps[dict[Key, Named]]:
+    """The same as ``name_all``, in steps."""
+    candidates: dict[Key, _Candidate] = {}
+    claims: dict[Key, Claim] = {}
+    for key in entries:
+        candidates[key] = candidate = _candidate(key, policy)
+        claims[key] = candidate.claim
+        yield
 
     def hashed(key: Key, attempt: int) -> str:
         return _with_hash(candidates[key].base, fingerprint(*key, attempt=attempt), policy.max_length)
 
-    names = settle(claims, hashed)
-    return {key: candidates[key].named(public) for key, public in names.items()}
+    names = yield from settling(claims, hashed)
+    named: dict[Key, Named] = {}
+    for key, public in names.items():
+        named[key] = candidates[key].named(public)
+        yield
+    return named
 
 
 def assign(entries: Iterable[Key], policy: NamingPolicy) -> dict[Key, str]:

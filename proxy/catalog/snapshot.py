@@ -11,6 +11,7 @@ from proxy.catalog.naming import Key, Named
 from proxy.catalog.policy import CatalogPolicy
 from proxy.catalog.uris import UriTable
 from proxy.model import Kind, Listing, Params, Route
+from proxy.service.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,12 @@ class Catalog:
     def names(self, kind: Kind) -> Mapping[str, Key]:
         """What every public name of a kind leads to."""
         return self._names[kind]
+
+    def indexing(self) -> Steps[None]:
+        """Make all look-up tables that would be made when they are first needed, in steps."""
+        for table in ("_by_public", "_by_key", "_names"):
+            getattr(self, table)
+            yield
 
     @cached_property
     def _by_public(self) -> Mapping[Kind, _ByName]:

@@ -39,7 +39,7 @@ class ServerConfig(Model):
     state_dir: Path | None = None
     """Where last-known listings are kept; relative to the configuration file."""
     express: bool = True
-    """Whether hot HTTP requests take the express lane past FastMCP."""
+    """Whether hot requests, over HTTP and stdio, take the express lane past FastMCP and the SDK."""
     state_keys: tuple[SecretStr, ...] = ()
     """Secrets of at least 32 characters that seal what clients carry between rounds; replicas share them."""
     status: bool = False

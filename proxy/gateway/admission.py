@@ -37,6 +37,11 @@ def modern_caller(headers: Mapping[bytes, bytes], method: str, params: Params, w
     meta = params.get("_meta")
     if not isinstance(meta, dict) or not _headers_agree(headers, method, params, meta):
         return None
+    return enveloped(meta, who)
+
+
+def enveloped(meta: Mapping[str, Any], who: Who) -> Caller | None:
+    """Who asks by the envelope of a modern revision, when everything in it is plainly in order; None otherwise."""
     capabilities, info, level = meta.get(META_CLIENT_CAPABILITIES), meta.get(META_CLIENT_INFO), meta.get(META_LOG_LEVEL)
     if not isinstance(capabilities, dict) or not _plain_capabilities(capabilities) or declares_tasks(capabilities):
         return None

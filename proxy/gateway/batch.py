@@ -181,7 +181,7 @@ class LineBatches:
         return messages
 
     def frame(self, message: JSONRPCMessage) -> bytes:
-        """The line to write now that there is this message: it alone, its whole batch, or nothing yet."""
+        """The frame to send now that there is this message: it alone, its whole batch, or nothing yet."""
         if isinstance(message, JSONRPCResponse | JSONRPCError):
             for numbers, answers in self._open:
                 if message.id in numbers:
@@ -190,8 +190,8 @@ class LineBatches:
                     if numbers:
                         return b""
                     self._open.remove((numbers, answers))
-                    return b"[" + b",".join(map(_dumped, answers)) + b"]\n"
-        return _dumped(message) + b"\n"
+                    return b"[" + b",".join(map(_dumped, answers)) + b"]"
+        return _dumped(message)
 
 
 def _asked_version(line: bytes) -> str:

@@ -16,6 +16,7 @@ from proxy.gateway.heads import BoundedHeads
 from proxy.gateway.repeated import MOST, Repeated
 from proxy.gateway.replying import WHOLE, Way
 from proxy.gateway.taken import Direct, Taken
+from proxy.gateway.worker import Worker
 
 
 class HttpProtocol(BoundedHeads):
@@ -31,6 +32,8 @@ class HttpProtocol(BoundedHeads):
     _between = True
     """Whether the parser has nothing of the next request."""
     _idle_since: float | None = None
+    _worker: Worker | None = None
+    """Serves what is taken; mostly the same for all requests of the connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected."""
@@ -43,6 +46,9 @@ class HttpProtocol(BoundedHeads):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._held = None
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
         super().connection_lost(exc)
         super()._unset_keepalive_if_required()
 
@@ -74,12 +80,12 @@ class HttpProtocol(BoundedHeads):
         start, length = found
         if length > self.direct.largest or (length > HIGH_WATER_LIMIT and start + length > len(data)):
             return False
-        self._unset_keepalive_if_required()
-        taken = Taken(self, head.scope, head.headers)
+        self._idle_since = None
+        complete = start + length == len(data)
+        taken = Taken(self, head.scope, head.known, data[start:] if complete else bytearray())
         taken.head, taken.length = head, length
         self.cycle = taken
-        if start + length == len(data):
-            taken.body = cast("bytearray", data[start:])  # nobody adds to it
+        if complete:
             taken.more_body = False
             self._start(taken)
             return True
@@ -104,9 +110,13 @@ class HttpProtocol(BoundedHeads):
             self._parse(data[missing:])
 
     def _start(self, taken: Taken) -> None:
-        task = taken.task = self.loop.create_task(taken.run())
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        worker = self._worker
+        if worker is None or not worker.take(taken):
+            if worker is not None:
+                worker.end()
+            self._worker = worker = Worker(self.loop, self.app, cast("Direct", self.direct), taken)
+            worker.task.add_done_callback(self.tasks.discard)
+            self.tasks.add(worker.task)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -133,17 +143,17 @@ class HttpProtocol(BoundedHeads):
             return None
         scope = self.scope
         scope["method"] = "POST"
-        headers = direct.fit(self.url, scope)  # type: ignore[arg-type]
-        if headers is None or parser.get_http_version() != "1.1" or parser.should_upgrade():
+        known = direct.fit(self.url, scope)  # type: ignore[arg-type]
+        if known is None or parser.get_http_version() != "1.1" or parser.should_upgrade():
             return None
         scope["path"] = self.url.decode("ascii")
         scope["raw_path"] = self.url
         scope["query_string"] = b""
-        taken = Taken(self, scope, headers)
-        taken.missing = int(headers.get(b"content-length", b"0"))
+        taken = Taken(self, scope, known, bytearray())
+        taken.missing = int(dict(scope["headers"]).get(b"content-length", b"0"))
         if not parser.should_keep_alive():
             taken.keep_alive = False
-        elif self._read is not None and (head := Repeated.of(self._read, scope, headers)) is not None:
+        elif self._read is not None and (head := Repeated.of(self._read, scope, known)) is not None:
             taken.head, taken.length = head, taken.missing
             self._repeated = [head, *self._repeated[: MOST - 1]]
         return taken

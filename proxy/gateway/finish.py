@@ -11,6 +11,7 @@ from proxy.gateway.pieces import Parts, relaid
 from proxy.model import HANDSHAKE_VERSIONS, META_SERVER_INFO, Body, Caller, Era, Params, Reply
 from proxy.router import Routed
 
+_HANDSHAKE = Era.HANDSHAKE
 _LATEST = HANDSHAKE_VERSIONS[-1]
 _BLOCKS = "2025-06-18"
 """Since then no content block of a result is written down to another kind."""
@@ -47,9 +48,10 @@ class Finish:
             if reply.body is not None:
                 if parts := self._in_pieces(caller, method, reply, reply.body):
                     return parts
-            elif caller.era is Era.HANDSHAKE and reply.era is Era.HANDSHAKE:
-                if caller.version == _LATEST and _STRUCTURED not in reply.raw:
-                    return reply.raw
+            elif caller.era is reply.era is _HANDSHAKE:
+                raw = reply.raw
+                if caller.version == _LATEST and _STRUCTURED not in raw:
+                    return raw
             elif caller.era is Era.MODERN and method not in CACHEABLE and (signed := self._spliced(reply)):
                 return signed
         return msgspec.json.encode(self.reply(caller, method, routed, reply))

@@ -6,17 +6,18 @@ is not plainly good is left alone, and the short way or the long one says what i
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from proxy.credentials.forwarding import INBOUND, forwardable
-from proxy.gateway.downstream import Who
 from proxy.gateway.express import ExpressLane
 from proxy.gateway.forwarding import Forwarding
 from proxy.gateway.guard import Guard, is_listening
+from proxy.gateway.identity import Access
 from proxy.gateway.intake import headers_of
+from proxy.gateway.known import Known
 from proxy.gateway.paths import PREFIX
 from proxy.gateway.taken import Taken
 from proxy.model import Principal
@@ -56,61 +57,72 @@ class HotDoor:
         self.largest = max_body
         """Bytes of a body."""
         self.opened: Callable[[], None] = _nothing
-        """Called when a request comes."""
+        """Called when a request begins to be served."""
         self.closed: Callable[[], None] = _nothing
         """Called when it is over."""
         self.refused: Callable[[int, Scope, Principal], None] = _nobody
         """Called when somebody is shut out whose call runs: status, scope, who it was."""
 
-    def fit(self, url: bytes, scope: Scope) -> Mapping[bytes, bytes] | None:
-        """The headers of a POST that may come this way, by name; None of any other."""
-        if url != self._path and self._for_agent.fullmatch(url) is None:
+    def fit(self, url: bytes, scope: Scope) -> Known | None:
+        """What the head says of a POST that may come this way; None of any other."""
+        named = None if url == self._path else self._for_agent.fullmatch(url)
+        if named is None and url != self._path:
             return None
         headers = headers_of(scope)
         if headers is None or b"transfer-encoding" in headers or is_listening(headers):
             return None
         length = headers.get(b"content-length", b"")
-        if not (length.isdigit() and int(length) <= self.largest):
+        if not (length.isdigit() and int(length) <= self.largest) or not self._lane.vouched.knows(scope, headers):
             return None
-        return headers if self._lane.vouched.knows(scope, headers) else None
+        return Known(headers, None if named is None else named[1].decode())
 
-    async def serve(self, taken: Taken) -> bool:
-        """Serve one completely, or say that it was not touched."""
-        access = self._guard.recall(taken.known.get(b"authorization"))
+    def begin(self, taken: Taken) -> Coroutine[Any, Any, None] | None:
+        """What serves one completely; or None: it was not touched."""
+        known = taken.known
+        access = self._guard.recall(known.authorization)
         if access is None:
-            return False
-        scope = cast("Scope", taken.scope)
-        raw = scope["raw_path"]
-        name = None if raw == self._path else raw[len(PREFIX) : -len(self._path)].decode()
+            return None
+        principal = access.principal
         try:
-            who = Who(self._select(name, access.principal), access.principal)
+            who = known.who(self._select(known.agent, principal), principal)
         except LookupError:
-            return False
-        names = self._forwarding.wanted()
-        token = INBOUND.set(forwardable(scope["headers"], names)) if names else None
-        receive = cast("Receive", taken.receive)
-        send = cast("Send", taken.send)
-        one = self._guard.enter(access, taken.task)
+            return None
+        channel: Any = taken  # uvicorn has types of its own for ASGI
+        served = self._lane.take(known, bytes(taken.body), who, channel)
+        taken.declined = served is None
+        if served is None:
+            return None
+        if principal.id:
+            served = self._guarded(served, taken, access)
+        if names := self._forwarding.wanted():
+            served = _forwarding(served, forwardable(taken.scope["headers"], names))
         self.opened()
+        return served
+
+    async def _guarded(self, served: Coroutine[Any, Any, None], taken: Taken, access: Access) -> None:
+        """Serve somebody who can be shut out meanwhile: who has proved nothing, can not (``Guard.look``)."""
+        one = self._guard.enter(access, taken.task)
         try:
-            served = self._lane.take(taken.known, bytes(taken.body), (who, receive, send, taken.whole))
-            taken.declined = served is None
-            if served is None:
-                return False
             await served
         except asyncio.CancelledError:
             if not one.cut:
                 raise
             one.task.uncancel()
+            scope, send = cast("Scope", taken.scope), cast("Send", taken.send)
             if not taken.response_started:
                 self.refused(401, scope, access.principal)
             await self._guard.end(scope, send, started=taken.response_started)
         finally:
             self._guard.leave(one)
-            self.closed()
-            if token is not None:
-                INBOUND.reset(token)
-        return True
+
+
+async def _forwarding(served: Coroutine[Any, Any, None], headers: Mapping[str, str] | None) -> None:
+    """Serve what may take headers of its own along to its upstream."""
+    token = INBOUND.set(headers)
+    try:
+        await served
+    finally:
+        INBOUND.reset(token)
 
 
 def _nothing() -> None:

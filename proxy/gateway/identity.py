@@ -103,7 +103,7 @@ class Identity:
 
     def recall(self, header: bytes | None) -> Access | Refusal | None:
         """What an ``Authorization`` header says, without waiting; None if that takes ``verify``."""
-        if not self.asks:
+        if not self.asks and (header is None or not self._made(header)):
             return NOBODY
         if header is None:
             return MISSING
@@ -152,6 +152,14 @@ class Identity:
             self._accesses.clear()
             self.changes += 1
         return news
+
+    def _made(self, header: bytes) -> bool:
+        """Whether somebody presents an API token that was made since the last look: it must count at once."""
+        token = _bearer(header)
+        if token is None or not token.startswith(_API):
+            return False
+        self._looked = -math.inf
+        return self.asks
 
     def _api(self, token: bytes) -> Access | None:
         if self._tokens is None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from proxy import __version__
 from proxy.agents.selection import parts
-from proxy.agents.view import View, Views
+from proxy.agents.view import View
+from proxy.agents.views import Views
 from proxy.catalog.chain import MAX_CHAIN, chain_of
 from proxy.catalog.merge import merge
 from proxy.catalog.policy import CatalogPolicy

@@ -1,7 +1,6 @@
 """Joining a downstream's request to its upstream, whatever the eras: straight through, suspended, or driven."""
 
 from collections import OrderedDict
-from collections.abc import Coroutine
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -17,6 +16,8 @@ from proxy.runtime import Runtime
 MAX_STATELESS: Final = 1024
 """Questions without a state whose exchange is remembered; of more, the oldest ones are another exchange when they go
 on, which only the audit log notices."""
+_HANDSHAKE: Final = Era.HANDSHAKE
+"""Looked up once: a member of an enum takes long to find."""
 _ROUND_KEYS = ("inputResponses", "requestState")
 
 
@@ -30,7 +31,7 @@ class Joint:
         self._stateless: OrderedDict[Claim, str] = OrderedDict()
         """The exchange of questions that came without a state, in which it could travel."""
 
-    def send(self, request: Request, routed: Routed, back: Backchannel) -> Coroutine[Any, Any, Reply]:
+    async def send(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
         """Send a request, in as many rounds as the eras need.
 
         Raises:
@@ -38,14 +39,23 @@ class Joint:
         """
         if routed.fault is not None:
             raise routed.fault
-        if request.caller.era is Era.HANDSHAKE:
-            return self._handshake(request, routed, back)
-        return self._modern(request, routed, back)
-
-    async def _handshake(self, request: Request, routed: Routed, back: Backchannel) -> Reply:
+        if not self.is_plain(request, routed):
+            return await self._modern(request, routed, back)
         reply = await self._runtime.router.send(routed)
-        if not may_ask(reply):
-            return reply
+        return await self.asked(reply, request, routed, back) if may_ask(reply) else reply
+
+    def is_plain(self, request: Request, routed: Routed) -> bool:
+        """Whether nothing has to be done but to send it through the router, unless its reply asks something."""
+        caller = request.caller
+        if caller.era is _HANDSHAKE:
+            return True
+        params = request.params
+        return "requestState" not in params and "inputResponses" not in params and self._straight(routed)
+
+    async def asked(self, reply: Reply, request: Request, routed: Routed, back: Backchannel) -> Reply:
+        """What comes of a plain request whose reply may be a question (``may_ask``). Raises as ``send`` does."""
+        if request.caller.era is Era.MODERN:
+            return self._sealed(reply, request, routed.call.exchange)
         first: Reply | None = reply
 
         async def send(params: Params) -> Reply:

@@ -1,22 +1,23 @@
 """Noticing that the downstream of a modern call went away: closing the response cancels, in that era."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from starlette.types import Receive
+from starlette.types import Message
 
+from proxy.gateway.channel import Channel
 from proxy.service.expiry import Lane
 
 WATCH_AFTER: Final = 0.05
 """Seconds after which a call that still runs is watched for a downstream that went away; most are over by then."""
 
 
-async def unless_left(receive: Receive, answering: Awaitable[None], slow: Lane) -> None:
+async def unless_left(channel: Channel, answering: Awaitable[None], slow: Lane) -> None:
     """Answer, and give up when the downstream has gone; ``slow`` says from when on that is looked at."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - an ASGI app runs in a task
-    watch = _Watch(receive, task)
+    task = channel.task
+    assert task is not None  # noqa: S101 - a request is served in a task
+    watch = _Watch(channel.receive, task)
     slow.start(watch)
     try:
         await answering
@@ -32,7 +33,7 @@ async def unless_left(receive: Receive, answering: Awaitable[None], slow: Lane) 
 class _Watch:
     """Waits for a disconnect beside a call that takes long."""
 
-    def __init__(self, receive: Receive, task: "asyncio.Task[Any]") -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Message]], task: "asyncio.Task[Any]") -> None:
         self.at = 0.0
         self._receive = receive
         self._task = task

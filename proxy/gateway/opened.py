@@ -10,7 +10,8 @@ from mcp.server.streamable_http import EventStore
 from proxy.gateway.downstream import Who, adopt, caller_on, known_as
 from proxy.gateway.events import Counts
 from proxy.gateway.intake import SESSION
-from proxy.gateway.lane import Header, Questions, lines_of
+from proxy.gateway.lane import Bears, Header
+from proxy.gateway.onlane import Questions
 from proxy.model import Caller
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ class Open:
     """A handshake session that the lane may serve. Mutable state; what is dear is made when it is needed."""
 
     __slots__ = (
+        "_bears",
         "_caller",
-        "_headers",
-        "_lines",
         "_lock",
         "at",
         "connection",
@@ -71,8 +71,7 @@ class Open:
         self.given_up: dict[object, None] = {}
         self.questions: Questions = {}
         self._caller: Caller | None = None
-        self._headers: tuple[Header, ...] | None = None
-        self._lines: bytes | None = None
+        self._bears: Bears | None = None
         self._lock: asyncio.Lock | None = None
 
     @property
@@ -93,18 +92,16 @@ class Open:
         return self._lock
 
     @property
-    def headers(self) -> tuple[Header, ...]:
+    def bears(self) -> Bears:
         """What every response bears."""
-        if self._headers is None:
-            self._headers = ((SESSION, self.session_id.encode()),)
-        return self._headers
+        if self._bears is None:
+            self._bears = Bears.of((SESSION, self.session_id.encode()))
+        return self._bears
 
     @property
-    def lines(self) -> bytes:
-        """The headers of a complete answer."""
-        if self._lines is None:
-            self._lines = lines_of(self.headers)
-        return self._lines
+    def headers(self) -> tuple[Header, ...]:
+        """The same as headers."""
+        return self.bears.headers
 
     @property
     def version(self) -> str:

@@ -1,6 +1,6 @@
 """Large results on their way out: the pieces that they came in, with what the downstream's era adds or leaves out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -42,14 +42,19 @@ def answer(number: str | float | None, result: Parts) -> Parts:
     return [b'{"jsonrpc":"2.0","id":%b,"result":' % msgspec.json.encode(number), *result, b"}"]
 
 
-def event(frame: Parts, number: str | None = None) -> Parts:
-    """A message as a server-sent event. Its line breaks, which are blanks between its tokens, become other blanks."""
-    head = b"event: message\n" + (b"" if number is None else b"id: %b\n" % number.encode()) + b"data: "
-    plain = [part.translate(_BREAKS) if b"\n" in part or b"\r" in part else part for part in frame]
-    return [head, *plain, b"\n\n"]
+def event(frame: Parts, number: str | None = None) -> Iterator[bytes]:
+    """A message as a server-sent event, piece by piece: to look through all of it at once takes some milliseconds."""
+    yield b"event: message\n" + (b"" if number is None else b"id: %b\n" % number.encode()) + b"data: "
+    yield from map(plain, frame)
+    yield b"\n\n"
 
 
-def gathered(parts: Parts | bytes, size: int) -> Iterator[bytes]:
+def plain(part: bytes) -> bytes:
+    """A part of a message on one line: its line breaks, which are blanks between tokens, become other blanks."""
+    return part.translate(_BREAKS) if b"\n" in part or b"\r" in part else part
+
+
+def gathered(parts: Iterable[bytes] | bytes, size: int) -> Iterator[bytes]:
     """The same text in pieces of some ``size`` bytes."""
     if isinstance(parts, bytes):
         yield from (parts[start : start + size] for start in range(0, len(parts), size))

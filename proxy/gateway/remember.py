@@ -6,12 +6,14 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
+import msgspec
 import structlog
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from proxy.front.early import Opening
 from proxy.front.memory import KEPT
 from proxy.front.session import modern_version
+from proxy.model import Caller, Era
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +35,7 @@ class Remember:
         """What the early front has read: the door hears it before anything else."""
         self._answered = given.answered
         self._asked: dict[Any, tuple[str, str]] = {}
+        self._lists: dict[tuple[str, str], bytes] = {}
         self._version = ""
         self._modern = False
         self._news = anyio.Event()
@@ -62,6 +65,18 @@ class Remember:
                 log.warning("front.answered_too_early", method=method, reason=message.error.message)
                 return ()
         return (message,)
+
+    def was_answered(self, number: object) -> bool:
+        """Whether the early front has answered a request, whose answer here is not yet known."""
+        return number in self._answered
+
+    def listed(self, caller: Caller, method: str, result: bytes) -> None:
+        """The downstream was given a list past the SDK; the same object as long as it is the same list."""
+        version = caller.version if caller.era is Era.MODERN else self._version
+        if self._lists.get((version, method)) is not result:
+            self._lists[version, method] = result
+            if self._opening.memory.learn(version, method, msgspec.json.decode(result)):
+                self._news.set()
 
     async def run(self) -> None:
         """Keep what is learned, until cancelled."""

@@ -6,10 +6,11 @@ in full.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
-Known = tuple[int, int]
+from proxy.gateway.known import Known
+
+Place = tuple[int, int]
 """Where the body begins in what was read, and how long it is."""
 
 LARGEST: Final = 8192
@@ -23,28 +24,28 @@ _NAME: Final = b"content-length"
 
 
 class Repeated:
-    """One head, for any length of the body. ``scope`` and ``headers`` are shared by its requests: only to be read."""
+    """One head, for any length of the body. ``scope`` and ``known`` are shared by its requests."""
 
-    __slots__ = ("_before", "_behind", "headers", "scope")
+    __slots__ = ("_before", "_behind", "known", "scope")
 
-    def __init__(self, before: bytes, behind: bytes, scope: Any, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, before: bytes, behind: bytes, scope: Any, known: Known) -> None:
         self._before = before
         self._behind = behind
         self.scope = scope
-        self.headers = {name: value for name, value in headers.items() if name != _NAME}
-        """By name, without the length."""
+        self.known = known
+        """What it says, but for the length."""
 
     @classmethod
-    def of(cls, data: bytes, scope: Any, headers: Mapping[bytes, bytes]) -> "Repeated | None":
+    def of(cls, data: bytes, scope: Any, known: Known) -> "Repeated | None":
         """What can be kept of the head at the start of what was read, which meant this; None if it is unusual."""
         end = data.find(b"\r\n\r\n", 0, LARGEST) + 4
         head = data[:end]
         if not head.startswith(b"POST ") or head.count(b"\n") != head.count(b"\r\n"):
             return None
         found = _LENGTH.search(head)
-        return None if found is None else cls(head[: found.start(1)], head[found.end(1) :], scope, headers)
+        return None if found is None else cls(head[: found.start(1)], head[found.end(1) :], scope, known)
 
-    def match(self, data: bytes) -> Known | None:
+    def match(self, data: bytes) -> Place | None:
         """Where the body is in something that was read, if this head is at its start."""
         before, behind = self._before, self._behind
         if not data.startswith(before):

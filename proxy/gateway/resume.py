@@ -6,7 +6,7 @@ transport answers such requests, also for streams that the express lane writes.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -115,7 +115,7 @@ class History:
         """The first event of the stream: it has an id and nothing else, and says when to come back."""
         return sse.encode(b"", id=self._events.keep(self._scoped, None), retry=RETRY)
 
-    async def event(self, frame: bytes | Parts, *, last: bool = False) -> bytes | Parts | None:
+    async def event(self, frame: bytes | Parts, *, last: bool = False) -> bytes | Iterable[bytes] | None:
         """Keep a message; as an event, or None when the downstream has come back for it on another connection."""
         number = self._events.keep(self._scoped, frame)
         transport = self._transport()

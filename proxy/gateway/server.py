@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
-from proxy.agents.view import View, changed_lists
+from proxy.agents.view import View
+from proxy.agents.views import changed_lists
 from proxy.config.model import Config
 from proxy.errors import UnknownServer
 from proxy.front.early import Opening
@@ -46,6 +47,7 @@ from proxy.gateway.shortcut import ShortCut
 from proxy.gateway.state import Sealer
 from proxy.gateway.status import METRICS, PATH, MetricsDoor, StatusDoor
 from proxy.gateway.stdio import stdio_streams
+from proxy.gateway.stdio_lane import StdioLane
 from proxy.gateway.subscriptions import Subscriptions
 from proxy.gateway.waking import Waking
 from proxy.gateway.welcome import Welcome
@@ -130,10 +132,14 @@ class Gateway:
         self.runtime.view(agent)
         self.relay.default_agent = agent
         self.relay.on_first = self.runtime.start
+        settings = self.runtime.config.server
+        lane = StdioLane(self.runtime, self.lane.answerer, agent) if settings.express else None
+        if lane is not None:
+            self.relay.on_first, self.relay.on_enlisted = lane.began, lane.opened
         server = seams.low_level(self.server)
         token = set_transport("stdio")
         try:
-            async with stdio_streams(self.runtime.config.server.max_body, opening) as (read, write):
+            async with stdio_streams(settings.max_body, opening, lane) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
         finally:
             reset_transport(token)

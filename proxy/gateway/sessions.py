@@ -186,13 +186,12 @@ class Sessions:
             )
         return session.store
 
-    def keeps(self, session: Open) -> bool:
-        """Whether the events of its streams are kept; not where nobody could ask for them."""
-        return session.version >= SINCE and self.store_of(session) is not None
-
-    def history(self, session: Open, request: object) -> History:
-        """Where the events of a stream of its are kept, if they are."""
-        return History(self.store_of(session), lambda: self.transports().get(session.session_id), request)
+    def history(self, session: Open, request: object) -> History | None:
+        """Where the events of a stream of its are kept; None if they are not, because nobody could ask for them."""
+        store = self.store_of(session) if session.version >= SINCE else None
+        if store is None:
+            return None
+        return History(store, lambda: self.transports().get(session.session_id), request)
 
 
 class Resting:

@@ -8,8 +8,9 @@ through the event loop and not through threads: a blocked read could not be canc
 import asyncio
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from io import FileIO
 from typing import Final
 
@@ -18,18 +19,26 @@ import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
+from mcp_types import JSONRPCError, jsonrpc_message_adapter
 from pydantic import ValidationError
 
 from proxy.front.early import Opening
 from proxy.gateway.batch import LineBatches
+from proxy.gateway.outlet import Outlet
 from proxy.gateway.remember import Remember
-from proxy.gateway.unread import unread
+from proxy.gateway.stdio_lane import StdioLane
+from proxy.gateway.unread import Unread, unread
+from proxy.wire import envelope
 from proxy.wire.lines import Lines, Oversized
+
+if sys.platform == "linux":
+    import fcntl
 
 log = structlog.get_logger(__name__)
 
 CHUNK: Final = 256 * 1024
+WIDTH: Final = 1 << 20
+"""Bytes that standard output holds, where it is a pipe."""
 
 Inbound = SessionMessage | Exception
 
@@ -38,12 +47,14 @@ Inbound = SessionMessage | Exception
 async def stdio_streams(
     limit: int,
     opening: Opening | None = None,
+    lane: StdioLane | None = None,
 ) -> AsyncIterator[tuple[MemoryObjectReceiveStream[Inbound], MemoryObjectSendStream[SessionMessage]]]:
     """The streams of one downstream on standard input and output.
 
     Args:
         limit: the longest message in bytes; a longer one is reported, answered if it is a request, and skipped.
         opening: what has been said already, and who remembers what is said.
+        lane: serves what it can before anybody else sees it.
     """
     # From here on nobody else reads standard input, and standard output is where it was.
     remember = None if opening is None else Remember(opening)
@@ -53,40 +64,47 @@ async def stdio_streams(
             yield read, write
         return
     with _claimed() as (source, sink):
-        reader, writer = await _connect(source, sink)
+        reader, outlet = await _connect(source, sink)
         inbound_send, inbound = anyio.create_memory_object_stream[Inbound](0)
         outbound, outbound_receive = anyio.create_memory_object_stream[SessionMessage](0)
         batches = LineBatches()
         async with anyio.create_task_group() as tasks:
             both = (inbound_send, outbound.clone())
-            tasks.start_soon(_read, reader, both, (Lines(limit), batches), remember)
-            tasks.start_soon(_write, writer, outbound_receive, batches, remember)
+            tasks.start_soon(outlet.run)
+            tasks.start_soon(_read, reader, both, (Lines(limit), batches), (remember, lane))
+            tasks.start_soon(_write, outlet, outbound_receive, batches, remember)
             if remember is not None:
                 tasks.start_soon(remember.run)
+                if lane is not None:
+                    lane.remembered_by(remember)
             try:
-                yield inbound, outbound
+                async with nullcontext() if lane is None else lane.over(outlet):
+                    yield inbound, outbound
             finally:
                 inbound.close()
                 outbound.close()
                 with anyio.move_on_after(1, shield=True):
-                    await _drained(writer)
+                    await outlet.flushed()
                 tasks.cancel_scope.cancel()
-                writer.transport.abort()
+                outlet.close()
 
 
 async def _read(
     reader: asyncio.StreamReader,
     ways: tuple[MemoryObjectSendStream[Inbound], MemoryObjectSendStream[SessionMessage]],
     framing: tuple[Lines, LineBatches],
-    remember: Remember | None,
+    first: tuple[Remember | None, StdioLane | None],
 ) -> None:
     lines, batches = framing
     inbound, outbound = ways
+    remember, lane = first
     chunk = b"" if remember is None else remember.data
     with inbound, outbound:
         while chunk := chunk or await reader.read(CHUNK):
             for line in lines.feed(chunk):
                 instead = unread(line, lines.limit)
+                if lane is not None and _taken(lane, line, instead):
+                    continue
                 if instead is not None and instead.outwards is not None:
                     await outbound.send(instead.outwards)
                 for message in _messages(line, batches) if instead is None else (instead.inwards,):
@@ -98,6 +116,16 @@ async def _read(
                     except anyio.BrokenResourceError:
                         return
             chunk = b""
+
+
+def _taken(lane: StdioLane, line: bytes | Oversized, instead: Unread | None) -> bool:
+    """Whether the lane has taken a line, or what is said in place of it."""
+    if instead is None:
+        return not isinstance(line, Oversized) and lane.take(line)
+    error = None if instead.inwards is None else instead.inwards.message
+    if not isinstance(error, JSONRPCError):
+        return False
+    return lane.answered(envelope.decode(envelope.error(error.id, error.error.code, error.error.message)))
 
 
 def _messages(line: bytes | Oversized, batches: LineBatches) -> Iterator[Inbound]:
@@ -113,7 +141,7 @@ def _parsed(line: bytes) -> Inbound:
 
 
 async def _write(
-    writer: asyncio.StreamWriter,
+    outlet: Outlet,
     outbound: MemoryObjectReceiveStream[SessionMessage],
     batches: LineBatches,
     remember: Remember | None,
@@ -121,27 +149,24 @@ async def _write(
     with outbound:
         async for one in outbound:
             for message in (one.message,) if remember is None else remember.said(one.message):
-                writer.write(batches.frame(message))
-            try:
-                await writer.drain()
-            except ConnectionError:
-                log.debug("downstream.gone")
-                return
+                if frame := batches.frame(message):
+                    await outlet.send(frame)
 
 
-async def _drained(writer: asyncio.StreamWriter) -> None:
-    try:
-        await writer.drain()
-    except ConnectionError:
-        log.debug("downstream.gone")
-
-
-async def _connect(source: FileIO, sink: FileIO) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(source: FileIO, sink: FileIO) -> tuple[asyncio.StreamReader, Outlet]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2 * CHUNK)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sink)
-    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+    _widen(sink)
+    _, outlet = await loop.connect_write_pipe(Outlet, sink)
+    return reader, outlet
+
+
+def _widen(sink: FileIO) -> None:
+    """Have a pipe hold more: a large answer leaves in fewer turns. Where that cannot be had, it takes more of them."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            fcntl.fcntl(sink.fileno(), fcntl.F_SETPIPE_SZ, WIDTH)
 
 
 def _pollable(descriptor: int) -> bool:

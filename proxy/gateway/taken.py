@@ -2,20 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from proxy.gateway.known import Known
 from proxy.gateway.repeated import Repeated
 from proxy.gateway.replying import DECLINED, WHOLE, Way, answer
 
 if TYPE_CHECKING:
     from proxy.gateway.direct import HttpProtocol
-
-
-_App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Direct(Protocol):
@@ -24,8 +22,8 @@ class Direct(Protocol):
     largest: int
     """Bytes of a body that it takes."""
 
-    def fit(self, url: bytes, scope: Scope) -> Mapping[bytes, bytes] | None:
-        """The headers of a POST that it may take, by name; None if it will not.
+    def fit(self, url: bytes, scope: Scope) -> Known | None:
+        """What the head says of a POST that it may take; None if it will not.
 
         The same for the same head on the same connection, whatever the length of the body up to ``largest``.
 
@@ -35,8 +33,12 @@ class Direct(Protocol):
         """
         ...
 
-    async def serve(self, taken: "Taken") -> bool:
-        """Serve one completely, or say that it was not touched."""
+    def begin(self, taken: "Taken") -> Coroutine[Any, Any, None] | None:
+        """What serves one completely, in the task of this call; or None: it was not touched."""
+        ...
+
+    def closed(self) -> None:
+        """What was begun is over."""
         ...
 
 
@@ -58,6 +60,7 @@ class Taken(RequestResponseCycle):
 
     task: "asyncio.Task[None] | None" = None
     """In which it is served."""
+    body: bytes | bytearray  # type: ignore[assignment]
     missing = 0
     """Bytes of the body that are still to come."""
     length = 0
@@ -66,17 +69,15 @@ class Taken(RequestResponseCycle):
     head: Repeated | None = None
     """A head that was had before: then ``scope`` is that of all its requests."""
 
-    def __init__(self, protocol: "HttpProtocol", scope: Any, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, protocol: "HttpProtocol", scope: Any, known: Known, body: bytes | bytearray) -> None:
         # Not uvicorn's, which sets each of the above for each request; test_direct.py compares them.
         self.scope = scope
         self.transport = protocol.transport
         self.flow = protocol.flow
         self.on_response = protocol.on_response_complete
-        self.app = protocol.app
-        self.direct = protocol.direct
-        self.known = headers
-        """The headers by name."""
-        self.body = bytearray()
+        self.known = known
+        """What its head says."""
+        self.body = body
         self._event: asyncio.Event | None = None
 
     @property
@@ -96,41 +97,37 @@ class Taken(RequestResponseCycle):
             self._event.set()
         return True
 
-    async def run(self) -> None:
-        """Serve it: directly, or else as any other one."""
-        assert self.direct is not None  # noqa: S101 - otherwise nothing is taken
-        try:
-            if await self.direct.serve(self) and (self.response_complete or self.disconnected):
-                self.on_response = _nothing
-                return
-            rest: _App = self._leave
-        except BaseException as error:  # noqa: BLE001 - uvicorn answers and logs it
-            rest = _raising(error)
-        await self.run_asgi(cast("Any", rest))
-
-    async def _leave(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the app serve it, if it was not touched."""
-        if self.response_started:
-            return
-        self.restore()
-        scope = cast("Any", self.scope)
-        scope[WHOLE] = Way(self)
-        if self.declined:
-            scope[DECLINED] = True
-        await self.app(scope, cast("Any", receive), cast("Any", send))
-
     def restore(self) -> None:
         """Give it a scope of its own, which an app may change."""
         if self.head is not None:
             self.scope = cast("Any", self.head.restored(self.length))
 
+    async def leave(self, app: Any) -> None:
+        """Have the app serve it as any other one, if it was not touched."""
 
-def _raising(error: BaseException) -> _App:
-    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        raise error
+        async def untouched(scope: Any, receive: Any, send: Any) -> None:
+            if not self.response_started:
+                await app(scope, receive, send)
 
-    return fail
+        self.restore()
+        scope = cast("Any", self.scope)
+        scope[WHOLE] = Way(self)
+        if self.declined:
+            scope[DECLINED] = True
+        await self.run_asgi(untouched)
+
+    async def fail(self, error: BaseException) -> None:
+        """Have uvicorn answer and log an error."""
+
+        async def failing(_scope: Any, _receive: Any, _send: Any) -> None:
+            raise error
+
+        await self.run_asgi(failing)
+
+    def end(self) -> None:
+        """It was served. Nobody waits for the end of the response any more."""
+        self.on_response = _nothing
 
 
 def _nothing() -> None:
-    """Nobody waits for the end of a response."""
+    """Nobody waits."""

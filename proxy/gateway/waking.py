@@ -3,6 +3,7 @@
 Some things need no SDK session all the same: listening to news, and ending the session.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -10,11 +11,12 @@ import anyio.lowlevel
 import msgspec
 import structlog
 from mcp.server.connection import Connection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.errors import INVALID_REQUEST
 from proxy.gateway import seams
 from proxy.gateway.admission import VERSION
+from proxy.gateway.channel import Channel
 from proxy.gateway.downstream import who_in
 from proxy.gateway.events import Audience, Listener, missed
 from proxy.gateway.intake import SESSION
@@ -201,12 +203,12 @@ def _plain(scope: Scope) -> bool:
     return b"last-event-id" not in headers and b"text/event-stream" in headers.get(b"accept", b"")
 
 
-async def taken_note(send: Send, session: Open) -> None:
+async def taken_note(channel: Channel, session: Open) -> None:
     """Answer a notification."""
-    await _answer(send, 202, session)
+    await _answer(channel.send, 202, session)
 
 
-async def _answer(send: Send, status: int, session: Open, body: bytes = b"") -> None:
+async def _answer(send: Callable[[Message], Awaitable[None]], status: int, session: Open, body: bytes = b"") -> None:
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [JSON_TYPE, length, *session.headers]})
     await send({"type": "http.response.body", "body": body})

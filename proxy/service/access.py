@@ -21,6 +21,10 @@ SAMPLE: Final = 100
 GUESSES: Final = 20
 """Requests of one caller that lead nowhere and are told of at once; after that one in a second is."""
 
+FAILURES: Final = (5.0, 20)
+"""Failures with one code of one upstream that get an event where not all calls do: a second in the long run, and at
+once. Each line costs the event loop, and whoever reads the log, more than the failure itself; the metrics count all."""
+
 _WELL: Final = (Outcome.OK, Outcome.CANCELLED)
 
 
@@ -34,6 +38,8 @@ class AccessLog:
         """The last error that was told of, by its identity: it is on its way outwards when ``failed`` asks."""
         self._mode: Mode = mode
         self._guesses = Rations(rate=1.0, burst=GUESSES, clock=clock)
+        rate, burst = FAILURES
+        self._failures = Rations(rate, burst, clock)
         self.configure(mode)
 
     def configure(self, mode: Mode) -> None:
@@ -53,22 +59,36 @@ class AccessLog:
         elif self._mode == "off":
             return
         self._told = id(observation.error)
+        more = {} if outcome in _WELL else self._more(observation.call, observation.error)
+        if more is None:
+            return
         say: Callable[..., Any] = log.info if outcome in (*_WELL, Outcome.TOOL_ERROR) else log.warning
-        say("call.done", outcome=outcome.value, **_who(observation.call), **_how(observation))
+        say("call.done", outcome=outcome.value, **_who(observation.call), **_how(observation), **more)
 
     def failed(self, call: Call, error: ManifoldError) -> None:
         """A call ends in an error: of the tower, which is told already, or of a layer around it (an agent's limits)."""
-        if self._mode != "off" and id(error) != self._told:
-            log.warning("call.done", outcome=Outcome.FAILED.value, **_who(call), **_why(error))
+        if self._mode == "off" or id(error) == self._told:
+            return
+        if (more := self._more(call, error)) is not None:
+            log.warning("call.done", outcome=Outcome.FAILED.value, **_who(call), **_why(error), **more)
 
     def refused(self, method: str, target: str, caller: Caller, error: ManifoldError) -> None:
         """A request leads nowhere that its sender may see. Who guesses on and on is not told of each time."""
         if self._mode == "off":
             return
-        before = self._guesses.take((caller.agent, caller.principal.id))
-        if before is not None:
-            more = {"suppressed": before} if before else {}
+        more = _suppressed(self._guesses.take((caller.agent, caller.principal.id)))
+        if more is not None:
             log.info("call.refused", method=method, target=target[:200], agent=caller.agent, error=error.code, **more)
+
+    def _more(self, call: Call, error: BaseException | None) -> dict[str, int] | None:
+        """What an event says of those that were left out before it; None for one that is left out itself."""
+        if self._mode == "all":
+            return {}
+        return _suppressed(self._failures.take((call.upstream, _code(error))))
+
+
+def _suppressed(before: int | None) -> dict[str, int] | None:
+    return {"suppressed": before} if before else None if before is None else {}
 
 
 def _who(call: Call) -> dict[str, Any]:
@@ -99,6 +119,9 @@ def _how(observation: Observation) -> dict[str, Any]:
 
 
 def _why(error: BaseException) -> dict[str, Any]:
-    code = error.code if isinstance(error, ManifoldError) else type(error).__name__
     sent = {"sent": error.sent.value} if isinstance(error, UpstreamError) else {}
-    return {"error": code, "reason": str(error)[:400], **sent}
+    return {"error": _code(error), "reason": str(error)[:400], **sent}
+
+
+def _code(error: BaseException | None) -> str:
+    return error.code if isinstance(error, ManifoldError) else type(error).__name__

@@ -41,7 +41,7 @@ class Attempt:
             if policy.safe_only and not call.safe:
                 return await service(call)
             call, pulse = watched(call)
-            limit = Limit(self._lanes.of(policy.timeout))
+            limit = Limit(lane=self._lanes.of(policy.timeout))
             if pulse is not None:
                 pulse.limits.append(limit)
             try:

@@ -3,9 +3,9 @@
 from proxy.errors import CircuitOpen
 from proxy.model import Call, Reply
 from proxy.service.base import Service
-from proxy.service.breaker_state import REFUSED, BreakerPolicy, BreakerState, Changed, State
+from proxy.service.breaker_state import REFUSED, BreakerPolicy, BreakerState, Changed, Permit, State
 from proxy.service.clock import SYSTEM, Clock
-from proxy.service.verdict import Judge, Verdict, judge
+from proxy.service.verdict import Verdict, judge
 from proxy.service.wording import NOTHING_SENT
 
 
@@ -13,7 +13,6 @@ class Breaker:
     """Raises CircuitOpen while the upstream is given time to recover; nothing was sent.
 
     ``changed`` hears of every change of state, on the path of the call that caused it: it must neither block nor raise.
-    ``judged`` says what a failure counts for.
     """
 
     def __init__(
@@ -22,12 +21,12 @@ class Breaker:
         *,
         clock: Clock = SYSTEM,
         changed: Changed | None = None,
-        judged: Judge = judge,
     ) -> None:
         self._policy = policy or BreakerPolicy()
         self._now = clock.now
-        self._judged = judged
         self._machine = BreakerState(self._policy, changed)
+        self.record = self._machine.record
+        """Reports how the call ended for which a permit was given: permit, verdict, time."""
 
     @property
     def state(self) -> State:
@@ -51,20 +50,24 @@ class Breaker:
         """Close it: the upstream is a new one, or has just proved that it is well."""
         self._machine.reset(self._now())
 
+    def admit(self, call: Call) -> Permit:
+        """Let a call through; its end must be reported, by ``record``. Raises CircuitOpen."""
+        permit = self._machine.admit(self._now())
+        if permit == REFUSED:
+            raise _open(call, self.retry_in())
+        return permit
+
     def __call__(self, service: Service) -> Service:
         """Wrap a service."""
-        machine, now = self._machine, self._now
 
         async def run(call: Call) -> Reply:
-            permit = machine.admit(now())
-            if permit == REFUSED:
-                raise _open(call, machine.retry_in(now()))
+            permit = self.admit(call)
             try:
                 reply = await service(call)
             except BaseException as error:
-                machine.record(permit, self._judged(error, self._policy.faults), now())
+                self.record(permit, judge(error, self._policy.faults), self._now())
                 raise
-            machine.record(permit, Verdict.SUCCESS, now())
+            self.record(permit, Verdict.SUCCESS, self._now())
             return reply
 
         return run

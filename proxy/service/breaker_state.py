@@ -84,6 +84,10 @@ class BreakerPolicy:
     """JSON-RPC error codes of the upstream which count as failures; by default none does, for it has answered."""
 
 
+_CLOSED: Final = State.CLOSED
+_SUCCESS: Final = Verdict.SUCCESS
+# Looked up once: each call asks for them, and a member of an enum is slow to find.
+
 Permit = int
 """The epoch in which a call was admitted."""
 
@@ -117,7 +121,7 @@ class BreakerState:
 
     def admit(self, now: float) -> Permit:
         """A permit to call, or REFUSED."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return self._epoch
         if self.state is State.OPEN and now >= self._until:
             self._go(Event.COOL, now)
@@ -130,10 +134,12 @@ class BreakerState:
         """Report how the call ended that was admitted with ``permit``."""
         if permit != self._epoch:
             return
-        if self.state is State.CLOSED:
-            self._count(verdict, now)
-        else:
+        if self.state is not _CLOSED:
             self._probed(verdict, now)
+        elif verdict is _SUCCESS:
+            self._window.add_good(now)
+        elif verdict is Verdict.FAILURE:
+            self._count_failure(now)
 
     def retry_in(self, now: float) -> float:
         """Seconds until it will admit a probe; 0.0 when it admits calls, or waits for a probe that is under way."""
@@ -156,13 +162,10 @@ class BreakerState:
         if self.state is State.HALF_OPEN and self._passed >= policy.probes:
             self._go(Event.RECOVER, now)
 
-    def _count(self, verdict: Verdict, now: float) -> None:
-        if verdict is Verdict.SUCCESS:
-            self._window.add_good(now)
-        elif verdict is Verdict.FAILURE:
-            self._window.add_bad(now)
-            if self._window.total() >= self._policy.min_calls and self._window.rate() >= self._policy.failure_rate:
-                self._go(Event.TRIP, now)
+    def _count_failure(self, now: float) -> None:
+        self._window.add_bad(now)
+        if self._window.total() >= self._policy.min_calls and self._window.rate() >= self._policy.failure_rate:
+            self._go(Event.TRIP, now)
 
     def _probed(self, verdict: Verdict, now: float) -> None:
         self._out -= 1

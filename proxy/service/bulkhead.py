@@ -99,7 +99,7 @@ class Bulkhead:
         return run
 
     def _release(self) -> None:
-        if self._taken > self._policy.limit or not self._hand_over():
+        if not self._queue or self._taken > self._policy.limit or not self._hand_over():
             self._taken -= 1
 
     def _hand_over(self) -> bool:

@@ -37,26 +37,26 @@ class Deadline:
     """Ends calls that take too long. Raises DeadlineExceeded; the request may have run."""
 
     def __init__(self, policy: DeadlinePolicy | None = None, *, clock: Clock = SYSTEM) -> None:
-        self._policy = policy or DeadlinePolicy()
         self._clock = clock
         self._lanes = Lanes(clock)
+        self.retune(policy or DeadlinePolicy())
 
     def retune(self, policy: DeadlinePolicy) -> None:
         """Use other limits from the next call on."""
         self._policy = policy
+        self._lane = self._lane_of(policy)
 
     def __call__(self, service: Service) -> Service:
         """Wrap a service."""
 
         async def run(call: Call) -> Reply:
-            policy = self._policy
-            if policy.targets:
-                policy = policy.targets.get(call.target, policy)
-            seconds = policy.total if policy.idle is None else policy.idle
-            if seconds is None:
+            policy, lane = self._policy, self._lane
+            if policy.targets and (own := policy.targets.get(call.target)) is not None:
+                policy, lane = own, self._lane_of(own)
+            if lane is None:
                 return await service(call)
             call, pulse = watched(call)
-            limit = _Deadline(self._lanes.of(seconds), policy, self._clock)
+            limit = _Deadline(lane=lane, policy=policy, clock=self._clock, exceeded=lane.seconds)
             if pulse is not None and policy.idle is not None:
                 pulse.limits.append(limit)
             try:
@@ -70,27 +70,30 @@ class Deadline:
 
         return run
 
+    def _lane_of(self, policy: DeadlinePolicy) -> Lane | None:
+        """The lane of the limit that runs out first, if nothing is heard of a call."""
+        limits = [seconds for seconds in (policy.idle, policy.total) if seconds is not None]
+        return self._lanes.of(min(limits)) if limits else None
 
-class _Deadline(Limit):
-    """The idle limit; from the first sign of life on, with a timer of its own for the total.
+
+class _Deadline(Limit, kw_only=True):
+    """The limit that runs out first; from the first sign of life on, with a timer of its own for the total.
 
     ``exceeded`` says which limit ran out, in seconds. A question stops both, for whoever is asked may be a person; it
     has a limit of its own.
     """
 
-    __slots__ = ("_cap", "_clock", "_last", "_left", "_question", "_total", "exceeded")
+    policy: DeadlinePolicy
+    clock: Clock
+    exceeded: float
+    _last: float | None = None
+    """When the total runs out; found out when it is needed."""
+    _left: float = 0.0
+    _cap: Timer | None = None
 
-    def __init__(self, lane: Lane, policy: DeadlinePolicy, clock: Clock) -> None:
-        super().__init__(lane)
-        self._clock = clock
-        self._total = math.inf if policy.total is None else policy.total
-        self._last = self.at - lane.seconds + self._total
-        self._question = policy.question
-        self._left = 0.0
-        self.exceeded = lane.seconds
-        self._cap: Timer | None = None
-        if self._last < self.at:
-            self._bound()
+    @property
+    def _total(self) -> float:
+        return math.inf if self.policy.total is None else self.policy.total
 
     def touch(self) -> None:
         """Progress: begin the idle time again."""
@@ -100,28 +103,34 @@ class _Deadline(Limit):
     def hold(self) -> None:
         """A question to the downstream: nothing else counts until it is answered."""
         if not (self._held or self._ended):
-            now = self._clock.now()
-            self._left = self._last - now
+            now = self.clock.now()
+            self._left = self._end_of_all() - now
             self._unbind()
-            self._cap = self._clock.call_at(now + self._question, self._ring_question)
+            self._cap = self.clock.call_at(now + self.policy.question, self._ring_question)
         super().hold()
 
     def resume(self) -> None:
         """An answer: go on with what was left."""
         if self._held == 1:
-            self._last = self._clock.now() + self._left
+            self._last = self.clock.now() + self._left
             self._unbind()
         super().resume()
         self._bound()
 
     def end(self) -> bool:
         """The call is over."""
-        self._unbind()
-        return super().end()
+        if self._cap is not None:
+            self._unbind()
+        return Limit.end(self)
+
+    def _end_of_all(self) -> float:
+        if self._last is None:  # nothing has moved ``at`` so far
+            self._last = self.at - self.lane.seconds + self._total
+        return self._last
 
     def _bound(self) -> None:
-        if self._cap is None and self._last < math.inf and not (self._ended or self._held):
-            self._cap = self._clock.call_at(self._last, self._ring_last)
+        if self._cap is None and not (self._ended or self._held) and (last := self._end_of_all()) < math.inf:
+            self._cap = self.clock.call_at(last, self._ring_last)
 
     def _unbind(self) -> None:
         if self._cap is not None:
@@ -129,7 +138,7 @@ class _Deadline(Limit):
             self._cap = None
 
     def _ring_question(self) -> None:
-        self.exceeded = self._question
+        self.exceeded = self.policy.question
         self.ring()
 
     def _ring_last(self) -> None:

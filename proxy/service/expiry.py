@@ -12,7 +12,9 @@ wins: the cancellation travels on. All layers of one tower belong to one event l
 """
 
 import asyncio
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from proxy.service.clock import Clock, Timer
 
@@ -53,7 +55,8 @@ class Lane:
     def start(self, alarm: Alarm) -> None:
         """Let ``alarm`` ring ``seconds`` from now, unless it is stopped; starts again what already waits here."""
         alarms = self._alarms
-        alarms.pop(alarm, None)
+        if alarm in alarms:
+            del alarms[alarm]  # it goes to the end
         alarm.at = at = self._now() + self.seconds
         alarms[alarm] = None
         if self._timer is None:
@@ -100,24 +103,27 @@ class Lanes:
         return lane
 
 
-class Interrupt:
+class Interrupt(msgspec.Struct, eq=False, kw_only=True):
     """A cancellation of the current task which can be taken back. The task that makes it must also end it."""
 
-    __slots__ = ("_base", "_ended", "_task", "rung")
+    rung: bool = False
+    """Whether the task was cancelled."""
+    _task: asyncio.Task[Any] | None = None
+    _base: int = 0
+    _ended: bool = False
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        task = asyncio.current_task(loop)
+    def __post_init__(self) -> None:
+        self._of(asyncio.current_task())
+
+    def _of(self, task: asyncio.Task[Any] | None) -> None:
         if task is None:
             raise RuntimeError("Only a running task can be interrupted.")
         self._task = task
         self._base = task.cancelling()
-        self._ended = False
-        self.rung = False
-        """Whether the task was cancelled."""
 
     def cancel(self, message: str) -> None:
         """Cancel the task, unless that is done or the interrupt has ended."""
-        if not (self.rung or self._ended):
+        if not (self.rung or self._ended) and self._task is not None:
             self.rung = True
             self._task.cancel(message)
 
@@ -129,28 +135,22 @@ class Interrupt:
         if self._ended:
             return False
         self._ended = True
-        return self.rung and self._task.uncancel() <= self._base
+        return self.rung and self._task is not None and self._task.uncancel() <= self._base
 
 
-class Limit(Interrupt):
+class Limit(Interrupt, kw_only=True):
     """Limits the current task: cancels it when its lane's time is over. Begins at once; the same task ends it."""
 
-    __slots__ = ("_held", "_lane", "at")
+    lane: Lane
+    at: float = 0.0
+    _held: int = 0
 
-    at: float
-
-    def __init__(self, lane: Lane) -> None:
+    def __post_init__(self) -> None:
+        lane = self.lane
         if lane.loop is None:
             lane.loop = asyncio.get_running_loop()
-        super().__init__(lane.loop)
-        self._lane = lane
-        self._held = 0
+        self._of(asyncio.current_task(lane.loop))
         lane.start(self)
-
-    @property
-    def seconds(self) -> float:
-        """How long it gives."""
-        return self._lane.seconds
 
     def ring(self) -> None:
         """Cancel the task."""
@@ -159,12 +159,12 @@ class Limit(Interrupt):
     def touch(self) -> None:
         """Give it the full time again."""
         if not (self._held or self._ended or self.rung):
-            self._lane.start(self)
+            self.lane.start(self)
 
     def hold(self) -> None:
         """Stop the time until ``resume``; holds nest."""
         self._held += 1
-        self._lane.stop(self)
+        self.lane.stop(self)
 
     def resume(self) -> None:
         """End one ``hold``; after the last one the full time begins again."""
@@ -173,5 +173,8 @@ class Limit(Interrupt):
 
     def end(self) -> bool:
         """Stop limiting, and say whether the time ran out and nobody else cancelled the task."""
-        self._lane.stop(self)
-        return super().end()
+        self.lane.stop(self)
+        if self.rung:
+            return super().end()
+        self._ended = True
+        return False

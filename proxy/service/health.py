@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from proxy.service.verdict import Verdict
 from proxy.service.window import Window
+
+_SUCCESS: Final = Verdict.SUCCESS
+"""Looked up once: each call asks for it, and a member of an enum is slow to find."""
 
 
 class HealthStatus(StrEnum):
@@ -38,7 +42,7 @@ class Health:
 
     def record(self, verdict: Verdict, now: float) -> None:
         """Count one outcome."""
-        if verdict is Verdict.SUCCESS:
+        if verdict is _SUCCESS:
             self._window.add_good(now)
         elif verdict is Verdict.FAILURE:
             self._window.add_bad(now)

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
@@ -61,7 +62,7 @@ class Hedge:
                 return await service(call)
             self._budget.deposit()
             call, pulse = watched(call)
-            race = _Race(call, pulse, partial(self._second, service))
+            race = _Race(call=call, pulse=pulse, start=partial(self._second, service))
             lane = self._lanes.of(self._policy.delay)
             lane.start(race)
             try:
@@ -80,28 +81,23 @@ class Hedge:
             race.started()
 
 
-class _Race(Interrupt):
+class _Race(Interrupt, kw_only=True):
     """Two attempts of one call. Mutable state: whether the first still runs, and the second's result when it began."""
 
-    __slots__ = ("_context", "_first_runs", "_pulse", "_result", "_scope", "_start", "at", "call")
-
-    at: float
-
-    def __init__(self, call: Call, pulse: Pulse | None, start: "Callable[[_Race], None]") -> None:
-        super().__init__()
-        self.call = call
-        self._pulse = pulse
-        self._start = start
-        # A timer's callback runs in the context of whoever armed it; the second attempt belongs to this call.
-        self._context = copy_context()
-        self._first_runs = True
-        self._result: asyncio.Future[Reply | None] | None = None
-        self._scope: CancelScope | None = None
+    call: Call
+    pulse: Pulse | None
+    start: Callable[["_Race"], None]
+    at: float = 0.0
+    # A timer's callback runs in the context of whoever armed it; the second attempt belongs to this call.
+    _context: Context = msgspec.field(default_factory=copy_context)
+    _first_runs: bool = True
+    _result: asyncio.Future[Reply | None] | None = None
+    _scope: CancelScope | None = None
 
     def ring(self) -> None:
         """The first attempt is slow."""
-        if self._pulse is None or not self._pulse.asked:
-            self._context.run(self._start, self)
+        if self.pulse is None or not self.pulse.asked:
+            self._context.run(self.start, self)
 
     def started(self) -> None:
         """The second attempt is on its way."""

@@ -30,10 +30,6 @@ class Notes(msgspec.Struct):
         if self.sent is None:
             self.sent = Sent.NO
 
-    def left(self) -> None:
-        """The call is about to be sent."""
-        self.sent = Sent.MAYBE
-
 
 NOTES: Final[ContextVar[Notes | None]] = ContextVar("manifold_notes", default=None)
 

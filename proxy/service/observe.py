@@ -2,8 +2,9 @@
 
 from asyncio import CancelledError
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
+import anyio
 import msgspec
 import structlog
 
@@ -29,6 +30,11 @@ class Outcome(StrEnum):
     """There was no answer; ``error`` says why."""
     CANCELLED = "cancelled"
     """The downstream left."""
+
+
+_OK: Final = Outcome.OK
+_TOOL_ERROR: Final = ResultKind.TOOL_ERROR
+# Looked up once: each call asks for them, and a member of an enum is slow to find.
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -57,11 +63,23 @@ class Observer(Protocol):
 
 
 class Observe:
-    """Tells an observer about every call. An observer that raises is logged and harms no call."""
+    """Tells an observer about every call. An observer that raises is logged and harms no call.
+
+    Mutable state: how many calls are under way, and an event for who waits until there are none.
+    """
 
     def __init__(self, observer: Observer, *, clock: Clock = SYSTEM) -> None:
         self._observer = observer
         self._now = clock.now
+        self._none: anyio.Event | None = None
+        self.running = 0
+        """How many calls are under way, those included that wait for something further in."""
+
+    async def quiet(self) -> None:
+        """Wait until no call is under way."""
+        while self.running:
+            self._none = self._none or anyio.Event()
+            await self._none.wait()
 
     def __call__(self, service: Service) -> Service:
         """Wrap a service."""
@@ -70,20 +88,25 @@ class Observe:
         async def run(call: Call) -> Reply:
             notes = Notes()
             token = NOTES.set(notes)
+            self.running += 1
             began = now()
             try:
                 reply = await service(call)
             except BaseException as error:
-                self._tell(_ended(call, notes, now() - began, error=error))
+                self._tell(_failed(call, notes, now() - began, error))
                 raise
             else:
-                self._tell(_ended(call, notes, now() - began, reply=reply))
+                self._tell(_answered(call, notes, now() - began, reply))
                 return reply
             finally:
                 outer = token.old_value
                 if isinstance(outer, Notes):  # observed from further out as well: the same call, the same cost
                     outer.attempts, outer.source, outer.queued = notes.attempts, notes.source, notes.queued
                 NOTES.reset(token)
+                self.running -= 1
+                if self._none is not None and not self.running:
+                    self._none.set()
+                    self._none = None
 
         return run
 
@@ -94,20 +117,17 @@ class Observe:
             log.exception("observer.failed", upstream=observation.call.upstream)
 
 
-def _ended(
-    call: Call, notes: Notes, seconds: float, *, error: BaseException | None = None, reply: Reply | None = None
-) -> Observation:
-    outcome = _failure(error) if reply is None else _success(reply)
-    return Observation(
-        call, outcome, seconds, notes.attempts, notes.source, notes.queued, notes.hedged, error=error, reply=reply
-    )
+def _answered(call: Call, notes: Notes, seconds: float, reply: Reply) -> Observation:
+    outcome = Outcome.TOOL_ERROR if kind_of(reply) is _TOOL_ERROR else _OK
+    return Observation(call, outcome, seconds, notes.attempts, notes.source, notes.queued, notes.hedged, None, reply)
 
 
-def _success(reply: Reply) -> Outcome:
-    return Outcome.TOOL_ERROR if kind_of(reply) is ResultKind.TOOL_ERROR else Outcome.OK
+def _failed(call: Call, notes: Notes, seconds: float, error: BaseException) -> Observation:
+    outcome = _failure(error)
+    return Observation(call, outcome, seconds, notes.attempts, notes.source, notes.queued, notes.hedged, error)
 
 
-def _failure(error: BaseException | None) -> Outcome:
+def _failure(error: BaseException) -> Outcome:
     if isinstance(error, Rejected):
         return Outcome.REJECTED
     return Outcome.CANCELLED if isinstance(error, CancelledError) else Outcome.FAILED

@@ -5,6 +5,7 @@ Layers that must know about them share one ``Pulse`` per call, which stands befo
 
 import math
 
+import msgspec
 from msgspec.structs import replace
 
 from proxy.model import Backchannel, Call, Json, Params
@@ -13,7 +14,7 @@ from proxy.service.expiry import Limit
 PROGRESS = "notifications/progress"
 
 
-class Pulse:
+class Pulse(msgspec.Struct, eq=False):
     """A backchannel that lets time limits feel what passes. Progress restarts them; a question stops the time.
 
     Whoever is asked may be a person who thinks about the answer, which is no fault of the upstream. A call that is
@@ -21,20 +22,18 @@ class Pulse:
     progress): what the first attempt has reported already is not reported again.
     """
 
-    __slots__ = ("_back", "_repeated", "_told", "asked", "limits")
-
-    def __init__(self, back: Backchannel) -> None:
-        self._back = back
-        self.asked = False
-        """Whether the upstream has asked anything yet: such a call is neither repeated nor remembered."""
-        self.limits: list[Limit] = []
-        self._told = -math.inf
-        self._repeated = False
+    back: Backchannel
+    """The call's own."""
+    asked: bool = False
+    """Whether the upstream has asked anything yet: such a call is neither repeated nor remembered."""
+    limits: list[Limit] = []
+    _told: float = -math.inf
+    _repeated: bool = False
 
     @property
     def progress_token(self) -> str | int | None:
         """The downstream's own progress token."""
-        return self._back.progress_token
+        return self.back.progress_token
 
     async def notify(self, method: str, params: Params | None) -> None:
         """Pass a notification on."""
@@ -43,7 +42,7 @@ class Pulse:
                 limit.touch()
             if not self._advances(params):
                 return
-        await self._back.notify(method, params)
+        await self.back.notify(method, params)
 
     def again(self) -> None:
         """The call is being repeated."""
@@ -66,7 +65,7 @@ class Pulse:
         for limit in held:
             limit.hold()
         try:
-            return await self._back.ask(method, params)
+            return await self.back.ask(method, params)
         finally:
             for limit in held:
                 limit.resume()
@@ -75,12 +74,10 @@ class Pulse:
 def watched(call: Call) -> tuple[Call, Pulse | None]:
     """The call with a pulse, which is added if no layer further out has done so; None if it has no backchannel."""
     back = call.back
-    if back is None:
-        return call, None
-    if isinstance(back, Pulse):
+    if back is None or isinstance(back, Pulse):
         return call, back
     pulse = Pulse(back)
-    return with_back(call, pulse), pulse
+    return replace(call, back=pulse), pulse
 
 
 def with_back(call: Call, back: Backchannel | None) -> Call:

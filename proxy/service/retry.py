@@ -4,7 +4,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proxy.errors import AuthRequired, CircuitOpen, Draining, QueueFull, RateLimited, Rejected, UpstreamError
+from proxy.errors import (
+    AuthRequired,
+    CircuitOpen,
+    Draining,
+    QueueFull,
+    RateLimited,
+    Rejected,
+    SessionGone,
+    UpstreamError,
+)
 from proxy.model import Call, Reply, Sent
 from proxy.service.backoff import BackoffPolicy, full_jitter
 from proxy.service.base import Service
@@ -26,8 +35,9 @@ class RetryPolicy:
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
 
 
-_FINAL = (Rejected, AuthRequired, CircuitOpen, Draining, QueueFull)
-"""Answers (the upstream's, or our own) which do not change within a moment."""
+_FINAL = (Rejected, AuthRequired, CircuitOpen, Draining, QueueFull, SessionGone)
+"""Answers (the upstream's, or our own) which do not change within a moment. What says that the session is gone was said
+of a new one too: the upstream, or another instance of it, was asked again already (``Upstream.request``)."""
 
 
 class Retry:

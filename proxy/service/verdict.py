@@ -1,6 +1,5 @@
 """What the end of a call says about the health of its upstream, and what kind of result a reply is."""
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
@@ -49,10 +48,6 @@ def judge(error: BaseException, faults: frozenset[int] = frozenset()) -> Verdict
     return Verdict.NEITHER
 
 
-Judge = Callable[[BaseException, frozenset[int]], Verdict]
-"""What ``judge`` does, or a judgement of one's own."""
-
-
 class _Head(msgspec.Struct, rename="camel"):
     is_error: Any = False
     result_type: Any = None
@@ -69,6 +64,10 @@ class ResultKind(Enum):
     INPUT_REQUIRED = "input_required"
 
 
+_COMPLETE: Final = ResultKind.COMPLETE
+"""Looked up once: a member of an enum is slow to find."""
+
+
 def kind_of(reply: Reply) -> ResultKind:
     """Read ``isError`` (``tools/call``) and ``resultType`` (2026-07-28, multi round-trip requests) off a result."""
     try:
@@ -77,4 +76,4 @@ def kind_of(reply: Reply) -> ResultKind:
         return ResultKind.COMPLETE
     if head.is_error is True:
         return ResultKind.TOOL_ERROR
-    return ResultKind.INPUT_REQUIRED if head.result_type == "input_required" else ResultKind.COMPLETE
+    return ResultKind.INPUT_REQUIRED if head.result_type == "input_required" else _COMPLETE

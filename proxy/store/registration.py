@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.lowlevel
 from pydantic import BaseModel
 
 from proxy.config.diff import TUNING, differing
@@ -152,6 +153,7 @@ class Registration:
         if known is not None and known.agent != self._owner:
             raise ConfigError([Problem(name, "is a name that cannot be used here", "choose another one")])
         if known == config and config.enabled and self.status(name).state not in _FAILING:
+            await anyio.lowlevel.checkpoint()  # who asks until it is connected leaves the loop to who connects it
             return False
         if known is not None and differing(known, config) <= TUNING and self.status(name).state in _FAILING:
             await self.unregister(name)

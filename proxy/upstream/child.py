@@ -22,7 +22,6 @@ from proxy.upstream.spawn import Command
 
 _STDIN, _STDOUT, _STDERR, _EXIT = 0, 1, 2, 3
 _LAST_SIGNS: Final = frozenset((_STDOUT, _STDERR, _EXIT))
-_HARMLESS: Final = frozenset((_STDERR,))
 
 _SMALL: Final = 1 << 12
 """Bytes up to which a frame may wait for others."""
@@ -49,6 +48,10 @@ class Audience(Protocol):
         """Seconds for which none of its output is to be read."""
         ...
 
+    def turn(self) -> float:
+        """Seconds for which much of its output may be taken at once."""
+        ...
+
     def ended(self) -> None:
         """The child exited or closed its pipes, and everything it wrote has been delivered. Called once."""
         ...
@@ -66,11 +69,13 @@ class Child:
         self._signs: set[int] = set()
         self._exited = anyio.Event()
         self._over = False
+        self._dying = False
+        """Whether any sign but the end of its standard error was seen."""
         self._outbox: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stdin = _Pipe(self, _STDIN)
         self._outputs = tuple(
-            _Pipe(self, sign, Slices(take, audience.rest))
+            _Pipe(self, sign, Slices(take, audience.rest, audience.turn))
             for sign, take in ((_STDOUT, audience.output), (_STDERR, audience.errors))
         )
         self._unwatch: Callable[[], None] = _nothing
@@ -114,9 +119,7 @@ class Child:
 
         The system is asked once for all frames of one turn of the event loop, before the first.
         """
-        if not self._signs <= _HARMLESS:
-            return True
-        return not self._outbox and self._exit_code() is not None
+        return self._dying or (not self._outbox and self._exit_code() is not None)
 
     @property
     def status(self) -> str:
@@ -142,10 +145,12 @@ class Child:
         if frames and not self._stdin.transport.is_closing():
             self._stdin.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
-    @property
-    def ready(self) -> bool:
-        """Whether a frame can be written now: it lives, and has read most of what was written."""
-        return self._stdin.full is None and not self.ending
+    def offer(self, frame: bytes) -> bool:
+        """Write a frame if that can be done now: it lives, and has read most of what was written."""
+        if self._stdin.full is not None or self.ending:
+            return False
+        self.write(frame)
+        return True
 
     async def writable(self) -> None:
         """Wait until the child has read most of what was written, or shows signs of its end."""
@@ -205,11 +210,13 @@ class Child:
     def _exit_code(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs. Does not reap where that can be avoided."""
         if self._process.returncode is None and hasattr(os, "waitid"):  # not on macOS before Python 3.13
-            with suppress(ChildProcessError):
+            try:
                 state = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if state is None:
-                    return None
-                return state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
+            except ChildProcessError:
+                return self._process.poll()
+            if state is None:
+                return None
+            return state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
         return self._process.poll()
 
     def _has_exited(self) -> None:
@@ -220,6 +227,7 @@ class Child:
         """Take a sign of the child's end: a pipe that closed, or its exit."""
         self._signs.add(sign)
         if sign != _STDERR:
+            self._dying = True
             self._stdin.release()
         if self._signs >= _LAST_SIGNS:
             self._end()

@@ -17,6 +17,7 @@ from proxy import __version__
 from proxy.config.model import UpstreamConfig
 from proxy.credentials.wallet import NOTHING, Held
 from proxy.errors import InvalidArguments, Lost, ProtocolFault, UpstreamError
+from proxy.upstream.fair import here
 from proxy.upstream.http_connection import Broken, NotHttp
 from proxy.upstream.http_dial import Dialer, Unconnected
 from proxy.upstream.http_errors import HttpAuthRequired, Refusal, failed, lost, shown_url
@@ -24,7 +25,6 @@ from proxy.upstream.http_pool import Pool
 from proxy.upstream.http_response import Response, TooMuch
 from proxy.upstream.pending import too_large
 from proxy.upstream.proof import proven, remedy
-from proxy.upstream.share import Share
 from proxy.wire.headers import LAST_EVENT, SESSION, VERSION
 from proxy.wire.large import Frame
 from proxy.wire.packing import ACCEPTED, Unpackable
@@ -64,8 +64,11 @@ class HttpClient:
         """The handshake era's session, once the upstream gave one."""
         self.version: str | None = None
         """The protocol revision that every request names, once it is agreed on."""
-        self.share = Share()
+        fair = here()
+        self.share = fair.unasked(name)
         """What all streams of the link may cost of the event loop besides answers."""
+        self.large = fair.large(name)
+        """What large messages may cost of it."""
         self._config = config
         self._headers = _fixed_headers(address, config, held.headers)
         self._source = held.source
@@ -158,13 +161,14 @@ class HttpClient:
         return await self._exchange(head, b"", fresh=True)
 
     async def refusal(self, response: Response, *, in_session: bool = False) -> UpstreamError:
-        """What a response that is no answer means. Reads it and closes it.
+        """What a response that is no answer means. Reads it; its connection serves again, if the body had an end.
 
         ``in_session``: the request belonged to a session, even if no header said so.
         """
         body = b""
         try:
             body = await self.body(response, _REFUSAL_BODY)
+            response.release()
         except (Lost, ProtocolFault):
             pass  # the status says enough
         finally:
@@ -197,7 +201,7 @@ class HttpClient:
             Lost: it broke off.
         """
         try:
-            return await response.frame(self.max_message)
+            return await response.frame(self.max_message, self.large)
         except TooMuch as error:
             raise too_large(self.upstream, error.size, self.max_message) from None
         except BROKEN as error:

@@ -1,5 +1,6 @@
 """Correlation for links whose two directions are one stream each (stdio, HTTP+SSE of 2024-11-05)."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import count
@@ -13,6 +14,7 @@ from msgspec import UNSET
 from proxy.errors import ConnectFailed, Lost, ProtocolFault, UpstreamError
 from proxy.model import META_SUBSCRIPTION_ID, Backchannel, Params, Reply
 from proxy.upstream.answering import Answering
+from proxy.upstream.fair import here
 from proxy.upstream.link import Incoming
 from proxy.upstream.pending import (
     CANCELLED,
@@ -26,7 +28,6 @@ from proxy.upstream.pending import (
     too_large,
     with_own_token,
 )
-from proxy.upstream.share import Share
 from proxy.upstream.writing import written
 from proxy.wire import envelope, large
 from proxy.wire.envelope import Kind, Malformed, Message
@@ -57,10 +58,13 @@ class DuplexLink(ABC):
         self._tasks = tasks
         self._max_message = max_message
         self._numbers = count(1)
+        self._loop = asyncio.get_running_loop()  # asking which one runs costs a system call
         self._pending: dict[int, Pending] = {}
         self._spoken: set[Pending] = set()
         """Those of which the upstream has said something before its answer; mostly none."""
-        self._share = Share()
+        fair = here()
+        self._share = fair.unasked(upstream)
+        self._large = fair.large(upstream)
         self._unasked = False
         """Whether something was read that answers nothing."""
         self._answering = Answering(upstream, tasks, self._send, self._share)
@@ -124,7 +128,7 @@ class DuplexLink(ABC):
         frame = written(envelope.request, number, method, with_own_token(params, back, number))
         if not (sent := self._put(frame)):
             await self._ready()
-        pending = self._pending[number] = Pending(method, back, self._share)
+        pending = self._pending[number] = Pending(method, back, self._loop.create_future(), self._share)
         try:
             if not sent:
                 await self._write(frame)
@@ -195,7 +199,11 @@ class DuplexLink(ABC):
     def rest(self) -> float:
         """Seconds for which nothing more is to be read: the upstream has had its share, or a downstream lags behind."""
         lags = self._answering.busy or any(pending.lags for pending in self._spoken)
-        return max(LAG if lags else 0.0, self._share.rest())
+        return max(LAG if lags else 0.0, self._share.rest(), self._large.rest())
+
+    def turn(self) -> float:
+        """Seconds for which it may keep the event loop to itself."""
+        return self._large.turn()
 
     def _said(self, message: Message) -> None:
         """Take what nobody asked for."""

@@ -1,13 +1,13 @@
 """The JSON-RPC messages of an SSE response, in their order."""
 
-import asyncio
 import time
 from collections import deque
 
 import anyio
 
 from proxy.upstream.http_response import Response
-from proxy.upstream.slices import Turn, slice_of
+from proxy.upstream.share import READING, Share, Turns
+from proxy.upstream.slices import slice_of
 from proxy.wire import large
 from proxy.wire.envelope import Malformed, Message
 from proxy.wire.lines import Oversized
@@ -17,8 +17,11 @@ from proxy.wire.sse import Event, Parser
 class Events:
     """One SSE response, read event by event."""
 
-    def __init__(self, response: Response, max_message: int, patience: float | None = None) -> None:
-        """``patience`` is how many seconds of silence count as its end; None waits for ever."""
+    def __init__(self, response: Response, max_message: int, large: Share, patience: float | None = None) -> None:
+        """``large`` has the account of large events; ``patience`` is how many seconds of silence count as the end.
+
+        With None it waits for ever.
+        """
         self._response = response
         self._patience = patience
         self.mark = ""
@@ -27,7 +30,7 @@ class Events:
         """Whether it ended by that."""
         self._parser = Parser(max_message)
         self._waiting: deque[Event | Oversized] = deque()
-        self._turn = Turn()
+        self._turns = Turns(large)
         self._chunk = b""
         self._taken = 0
         """How much of the chunk has been looked at."""
@@ -59,8 +62,9 @@ class Events:
             start = self._taken
             self._taken += slice_of(self._chunk, start)  # whoever reads may let others run between two events
             self._waiting.extend(self._parser.feed(self._chunk[start : self._taken]))
-            if not self._waiting and self._turn.over:
-                await asyncio.sleep(0)  # a large event is not there at once
+            if not self._waiting:  # a large event is not there at once
+                self._turns.begin(self.since - (self._taken - start) * READING)
+                await self._turns.pause()
                 self.since = time.monotonic()
         return self._waiting.popleft()
 

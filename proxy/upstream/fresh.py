@@ -18,6 +18,8 @@ CALM: Final = 0.25
 """Seconds between two listings of one upstream, twice as many each time that there was news again meanwhile ..."""
 LONGEST: Final = 2.0
 """... up to so many: a storm of list_changed costs a listing every other second, however long the list is."""
+PAGE_REST: Final = 0.05
+"""Seconds before the next listing for each page of this one: one that has no end costs as much as a thousand calls."""
 HEALTH_PATIENCE: Final = 10.0
 """Seconds an upstream may take for a sign of life."""
 
@@ -82,9 +84,12 @@ class Pace:
 
 
 async def keep_fresh(
-    fresh: Freshness, pace: Pace, ttl: Callable[[], float], relist: Callable[[], Awaitable[None]]
+    fresh: Freshness, pace: Pace, ttl: Callable[[], float], relist: Callable[[], Awaitable[int]]
 ) -> None:
-    """List again whenever the upstream says that something changed, and every ``ttl`` seconds in any case."""
+    """List again whenever the upstream says that something changed, and every ``ttl`` seconds in any case.
+
+    ``relist`` says how many pages it took.
+    """
     pause = CALM
     while True:
         async with anyio.create_task_group() as tasks:
@@ -96,8 +101,8 @@ async def keep_fresh(
             tasks.start_soon(expire)
             await fresh.stale()
             tasks.cancel_scope.cancel()
-        await relist()
-        await pace.clock.sleep(pause)
+        pages = await relist()
+        await pace.clock.sleep(max(pause, pages * PAGE_REST))
         pause = min(2 * pause, LONGEST) if fresh.outdated else CALM
 
 

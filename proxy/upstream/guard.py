@@ -1,21 +1,23 @@
 """What stands before each single link of an upstream: its breaker, and the watch on its health."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
 from proxy.config.model import UpstreamConfig
 from proxy.model import Call, Listing, Reply
-from proxy.service.base import Service, stack
 from proxy.service.breaker import Breaker
-from proxy.service.breaker_state import BreakerPolicy, State
+from proxy.service.breaker_state import REFUSED, BreakerPolicy, Permit, State
 from proxy.service.clock import Clock
 from proxy.service.health import HealthStatus
+from proxy.service.verdict import Verdict
 from proxy.upstream import policies
 from proxy.upstream.health import HealthWatch, verdict_on
 
 log = structlog.get_logger(__name__)
+
+_SUCCESS: Final = Verdict.SUCCESS
 
 
 class Member(Protocol):
@@ -55,7 +57,6 @@ class Guard:
         self.member = member
         self.health = HealthWatch(policies.health_of(config), clock, member.judged)
         self.breaker: Breaker | None = None
-        self.service: Service
         self._clock = clock
         self.retune(config)
 
@@ -63,10 +64,27 @@ class Guard:
         """Use other figures; counts and states stay."""
         self.health.retune(policies.health_of(config))
         self.breaker = fitted(self.breaker, policies.breaker_of(config), self._breaker)
-        self.service = stack(
-            self.breaker,  # outside of health: what it refuses says nothing new about the link
-            self.health,
-        )(self.member.request)
+
+    async def service(self, call: Call, /) -> Reply:
+        """Send a call, unless the breaker is open, and note how it ends. Raises what the member raises, or CircuitOpen.
+
+        One layer, not two: both judge the same outcome. What the breaker refuses says nothing new about the link.
+        """
+        breaker = self.breaker
+        permit = REFUSED if breaker is None else breaker.admit(call)
+        try:
+            reply = await self.member.request(call)
+        except BaseException as error:
+            self._ended(breaker, permit, verdict_on(error))
+            raise
+        self._ended(breaker, permit, _SUCCESS)
+        return reply
+
+    def _ended(self, breaker: Breaker | None, permit: Permit, verdict: Verdict) -> None:
+        now = self._clock.now()
+        self.health.record(verdict, now)
+        if breaker is not None:
+            breaker.record(permit, verdict, now)
 
     def reconnected(self) -> None:
         """There is a new link. That it can be opened is no proof that calls succeed on it, but reason enough to try."""
@@ -75,7 +93,7 @@ class Guard:
             self.breaker.probe()
 
     def _breaker(self, policy: BreakerPolicy) -> Breaker:
-        return Breaker(policy, clock=self._clock, changed=self._changed, judged=verdict_on)
+        return Breaker(policy, clock=self._clock, changed=self._changed)
 
     def _changed(self, old: State, new: State, seconds: float) -> None:
         level = log.warning if new is State.OPEN else log.info

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.errors import ConnectFailed
-from proxy.model import Call, Reply
-from proxy.service.base import Service
 from proxy.service.clock import Clock
 from proxy.service.health import Health, HealthPolicy, HealthStatus
 from proxy.service.verdict import Verdict, judge
@@ -13,19 +11,20 @@ from proxy.service.verdict import Verdict, judge
 STEPS: Final = 10
 """How often within its window the health of an upstream that is not well is looked at, when nobody calls it."""
 
-NO_FAULTS: Final[frozenset[int]] = frozenset()
-
 Changed = Callable[[HealthStatus, str], None]
 """Hears what the calls say now, and why. Runs on the path of a call: it must neither block nor raise."""
 
 
-def verdict_on(error: BaseException, faults: frozenset[int] = NO_FAULTS) -> Verdict:
+_FAILURE: Final = Verdict.FAILURE
+
+
+def verdict_on(error: BaseException) -> Verdict:
     """What a failure counts for. That there is no connection is the supervisor's affair, who paces and reports it."""
-    return Verdict.NEITHER if isinstance(error, ConnectFailed) else judge(error, faults)
+    return Verdict.NEITHER if isinstance(error, ConnectFailed) else judge(error)
 
 
 class HealthWatch:
-    """A layer that counts outcomes. Mutable state: the counts, what was said last, and one timer while it is unwell."""
+    """Counts outcomes. Mutable state: the counts, what was said last, and one timer while it is unwell."""
 
     def __init__(self, policy: HealthPolicy, clock: Clock, changed: Changed) -> None:
         self._policy = policy
@@ -41,19 +40,11 @@ class HealthWatch:
         """The share of failures now."""
         return self._health.error_rate(self._clock.now())
 
-    def __call__(self, service: Service) -> Service:
-        """Wrap a service."""
-
-        async def run(call: Call) -> Reply:
-            try:
-                reply = await service(call)
-            except BaseException as error:
-                self._record(verdict_on(error))
-                raise
-            self._record(Verdict.SUCCESS)
-            return reply
-
-        return run
+    def record(self, verdict: Verdict, now: float) -> None:
+        """A call has ended."""
+        self._health.record(verdict, now)
+        if self._suspicious or verdict is _FAILURE:
+            self._look()
 
     def retune(self, policy: HealthPolicy) -> None:
         """Use other thresholds at once; what was counted stays."""
@@ -70,11 +61,6 @@ class HealthWatch:
         """Say again what there is to say: there is a new link, and the calls on it are still the same upstream's."""
         self._told = HealthStatus.ACTIVE
         self._look()
-
-    def _record(self, verdict: Verdict) -> None:
-        self._health.record(verdict, self._clock.now())
-        if verdict is Verdict.FAILURE or self._suspicious:
-            self._look()
 
     def _look(self) -> None:
         rate = self.error_rate

@@ -33,8 +33,6 @@ from proxy.wire.headers import METHOD, SESSION
 _OPENING: Final = "initialize"
 _LEAVE_TIMEOUT: Final = 1.0
 """Seconds for cancelled calls to end, should one of their back channels hang."""
-_REFUSED_TOO: Final = 0.25
-"""Seconds in which the other calls of a session that is gone may hear so themselves, and may then be made again."""
 
 _ANSWER_AGAIN: Final = (0.1, 1.0, 3.0)
 """Seconds between the attempts to send an answer of ours to a question."""
@@ -80,8 +78,6 @@ class HttpLink:
         self._inbox = Inbox(incoming, tasks, answering, client.upstream, client.max_message)
         self._handshake = True
         self._reason: str | None = None
-        self._gone = False
-        self._quiet: anyio.Event | None = None
         self._dead = anyio.Event()
 
     @property
@@ -144,8 +140,6 @@ class HttpLink:
         finally:
             del self._under_way[number]
             self._inbox.backs.pop(number, None)
-            if self._quiet is not None and not self._under_way:
-                self._quiet.set()
 
     async def notify(self, method: str, params: Params | None, *, headers: Mapping[str, str] | None = None) -> None:
         """Send a notification; see ``Link.notify``."""
@@ -153,7 +147,7 @@ class HttpLink:
         await self._send(written(envelope.notification, method, params), headers)
 
     def die(self, reason: str) -> None:
-        """The link is of no more use. The first reason holds."""
+        """The link takes no more requests. Those that were sent may still be answered. The first reason holds."""
         if self._reason is None:
             self._reason = reason
             self._dead.set()
@@ -163,10 +157,6 @@ class HttpLink:
         alive = self._reason is None
         self.die("Manifold closed it")
         with anyio.CancelScope(shield=True):
-            if self._gone and self._under_way:
-                self._quiet = anyio.Event()
-                with anyio.move_on_after(_REFUSED_TOO):
-                    await self._quiet.wait()
             self._cut.update(self._under_way)
             for task in list(self._under_way.values()):
                 task.cancel()
@@ -251,7 +241,6 @@ class HttpLink:
         if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             error = await self._client.refusal(response)
             if isinstance(error, SessionGone):
-                self._gone = True
                 self.die(error.message)
             raise error
         if needs_answer:

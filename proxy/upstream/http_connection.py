@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from proxy.wire.http1 import Garbled, Responses
 
-HIGH_WATER: Final = 1 << 18
+HIGH_WATER: Final = 1 << 17
 """Bytes of a body that may wait to be read; then the peer has to wait."""
 _ONE_WRITE: Final = 1 << 16
 """Up to this size a request goes out in one piece, headers and body."""

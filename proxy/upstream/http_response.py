@@ -1,12 +1,11 @@
 """A response as it comes in: its head, then its body piece by piece or as a whole."""
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from proxy.upstream.http_connection import Broken, Connection
 from proxy.upstream.http_pool import Pool
-from proxy.upstream.slices import Turn
+from proxy.upstream.share import READING, Share, Turns
 from proxy.wire.large import LARGE, Frame
 from proxy.wire.packing import Unpackable, Unpacker
 from proxy.wire.scan import PIECE
@@ -116,8 +115,8 @@ class Response:
             raise TooMuch(max(length, incoming.waiting))
         return body
 
-    async def frame(self, limit: int) -> bytes | Frame:
-        """The whole body, which is one message; a large one is checked while it comes in.
+    async def frame(self, limit: int, share: Share) -> bytes | Frame:
+        """The whole body, which is one message; a large one is checked while it comes in, on the account of a share.
 
         Raises:
             TooMuch, Broken: as ``whole`` does.
@@ -130,14 +129,16 @@ class Response:
         length = 0 if self._packed is not None else incoming.length or 0
         if length > limit:
             raise TooMuch(length)
-        frame, turn = Frame(), Turn()
-        while data := await self.some():
+        data = await self.some()
+        frame, turns = Frame(), Turns(share)  # what was before was a wait
+        while data:
             if len(frame) + len(data) > limit:
                 raise TooMuch(max(length, len(frame) + len(data)))
+            turns.begin(share.now() - len(data) * READING)
             for start in range(0, len(data), PIECE):
                 frame.add(data[start : start + PIECE])
-                if turn.over:
-                    await asyncio.sleep(0)
+                await turns.pause()
+            data = await self.some()
         return frame
 
     async def _unpacked(self, limit: int) -> bytes:

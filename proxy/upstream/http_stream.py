@@ -61,7 +61,7 @@ class Stream:
 
     async def read(self, response: Response) -> Message | None:
         """Read one connection until the answer comes (the response is left open) or until its end (it is closed)."""
-        events = Events(response, self._client.max_message, self.patience)
+        events = Events(response, self._client.max_message, self._client.large, self.patience)
         self.broken, self.advanced = None, False
         try:
             answer = await self._until_answer(events)

@@ -92,19 +92,18 @@ class Group:
     """
 
     def __init__(self, name: str, wallet: Wallet, hooks: Hooks, known: Listing | None, moved: Moved) -> None:
-        config = wallet.config
+        self._config = config = wallet.config
         self.name = name
         self.state = UpstreamState.IDLE
         self.reason = "not started"
         self.since = time.time()
-        self._config = config
         self._hooks = hooks
         self._moved = moved
         self._watched = Watched()
         self._first_wanted: float | None = None
         self._settled = anyio.Event()
         self._news = anyio.Event()
-        own = Hooks(self._member_moved, self._member_listed, self._member_heard)
+        own = Hooks(self._member_moved, self._member_listed, self._member_heard, self._member_prepares)
         self.upstreams = tuple(
             Upstream(f"{name}#{number}", _single(config, url), hooks=own, known=known, wallet=wallet)
             for number, url in enumerate(config.endpoints, 1)
@@ -288,6 +287,10 @@ class Group:
             self._hooks.listing(self.name, listing)
         elif not self._lead.is_live:
             self._follow(next(one for one in self.upstreams if one.name == name))
+
+    async def _member_prepares(self, name: str, listing: Listing) -> None:
+        if name == self._lead.name:
+            await self._hooks.prepare(self.name, listing)
 
     def _member_heard(self, _name: str, method: str, params: Params | None) -> None:
         self._hooks.notification(self.name, method, params)

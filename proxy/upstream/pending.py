@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from proxy.errors import ProtocolFault, Rejected, UpstreamError
 from proxy.model import Backchannel, Params, Reply
 from proxy.upstream.share import Share, Turns
@@ -26,25 +28,23 @@ LAG: Final = 0.02
 one which takes nothing at all does not hold up the other calls of that upstream."""
 
 
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """A request on a stream that somebody else reads.
 
     The reader calls ``deliver`` and ``resolve`` and never waits; the task that made the request does everything that
     takes time, in ``outcome``. So a slow downstream slows down nobody else, and no call needs a task of its own.
     """
 
-    __slots__ = ("_box", "_outcome", "_share", "back", "dropped", "method", "wake")
-
-    def __init__(self, method: str, back: Backchannel | None, share: Share | None = None) -> None:
-        self.method = method
-        self.back = back
-        self.dropped = 0
-        """How many notifications gave way because the downstream was too slow."""
-        self._share = share or Share()
-        self._box: deque[tuple[str, Params | None]] | None = None
-        self._outcome: Message | UpstreamError | None = None
-        self.wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when there is something to do."""
+    method: str
+    back: Backchannel | None
+    wake: asyncio.Future[None]
+    """Done when there is something to do."""
+    share: Share
+    """Pays for passing notifications on."""
+    dropped: int = 0
+    """How many notifications gave way because the downstream was too slow."""
+    _box: deque[tuple[str, Params | None]] | None = None
+    _outcome: Message | UpstreamError | None = None
 
     @property
     def open(self) -> bool:
@@ -60,7 +60,8 @@ class Pending:
         """The request has its answer, or never will. The first outcome holds."""
         if self._outcome is None:
             self._outcome = outcome
-            self._ring()
+            if not self.wake.done():
+                self.wake.set_result(None)
 
     def deliver(self, method: str, params: Params | None) -> None:
         """A notification that belongs to this request."""
@@ -69,7 +70,8 @@ class Pending:
                 self._box = deque(maxlen=_MAX_WAITING)
             self.dropped += len(self._box) == _MAX_WAITING
             self._box.append((method, params))
-            self._ring()
+            if not self.wake.done():
+                self.wake.set_result(None)
 
     @property
     def answer(self) -> Message | None:
@@ -89,14 +91,10 @@ class Pending:
                 if self._outcome is None:
                     self.wake = self.wake.get_loop().create_future()
             if self._box and self.back is not None:
-                await _pass_on(self._box, self.back, self._share)
+                await _pass_on(self._box, self.back, self.share)
         if isinstance(self._outcome, UpstreamError):
             raise self._outcome
         return self._outcome
-
-    def _ring(self) -> None:
-        if not self.wake.done():
-            self.wake.set_result(None)
 
 
 async def _pass_on(box: deque[tuple[str, Params | None]], back: Backchannel, share: Share) -> None:
@@ -111,9 +109,12 @@ def with_own_token(params: Params | None, back: Backchannel | None, number: int)
 
     A token that is not ours never goes out: it could be that of another call.
     """
+    wanted = back is not None and back.progress_token is not None
     meta = params.get("_meta") if params else None
-    meta = meta if meta is not None and isinstance(meta, Mapping) else {}
-    if back is not None and back.progress_token is not None:
+    if meta is None and not wanted:
+        return params  # as nearly always
+    meta = meta if isinstance(meta, Mapping) else {}
+    if wanted:
         return {**(params or {}), "_meta": {**meta, "progressToken": number}}
     if params and "progressToken" in meta:
         return {**params, "_meta": {key: value for key, value in meta.items() if key != "progressToken"}}

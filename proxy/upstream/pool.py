@@ -38,6 +38,11 @@ _RELAYED: Final = ("roots", "sampling", "elicitation")
 """Client capabilities which Manifold can carry between the eras and therefore passes on."""
 
 
+_MODERN: Final = Era.MODERN
+_SHARED: Final = Scope.SHARED
+# Looked up once: each call asks for them, and a member of an enum is slow to find.
+
+
 class SessionKey(msgspec.Struct, frozen=True):
     """What a session is for."""
 
@@ -54,8 +59,10 @@ class SessionKey(msgspec.Struct, frozen=True):
 
 def key_for(caller: Caller, era: Era, scope: Scope, whose: str = EVERYBODY) -> SessionKey:
     """The key of the session that a caller needs, whose requests are sent with somebody's credential."""
-    if era is Era.MODERN:
+    if era is _MODERN:
         return SessionKey(era, whose=whose)  # capabilities ride in each request, and there is no state to share
+    if scope is _SHARED:
+        return SessionKey(era, None, caller.told, whose)
     circle = None
     if scope is Scope.AGENT:
         circle = f"agent {caller.agent or ''}"

@@ -13,10 +13,11 @@ from anyio.abc import TaskGroup
 from proxy.config.model import UpstreamConfig
 from proxy.credentials.vault import Vault
 from proxy.credentials.wallet import Wallet
-from proxy.errors import Draining, UnknownServer
+from proxy.errors import Draining, ManifoldError, Rejected, UnknownServer
 from proxy.model import Call, Caller, Era, Listing, Reply, StatusEvent, UpstreamState
 from proxy.service.access import AccessLog
 from proxy.service.base import Service
+from proxy.service.clock import SYSTEM
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.kinds import AnyUpstream
 from proxy.upstream.running import Running
@@ -211,7 +212,7 @@ class Registry(AbstractAsyncContextManager["Registry"]):
             UnknownServer: there is none of that name.
         """
         running = self._found(name)
-        return _refuse if self._closing else running.serve
+        return _refuse if self._closing else running.tower.service
 
     def tower(self, name: str) -> Tower:
         """The tower itself, to look at.
@@ -238,6 +239,12 @@ class Registry(AbstractAsyncContextManager["Registry"]):
         """With whose credential a caller's requests are sent to an upstream; empty for everybody's."""
         running = self._running.get(name)
         return "" if running is None else running.wallet.whose(caller)
+
+    async def braked(self, name: str, error: ManifoldError) -> None:
+        """Wait as long as one more error of an upstream has to; see ``Brake``. What it answers itself does not wait."""
+        running = None if isinstance(error, Rejected) else self._running.get(name)
+        if running is not None and (wait := running.brake.wait(SYSTEM.now())) > 0.0:
+            await SYSTEM.sleep(wait)
 
     def listings(self) -> Mapping[str, Listing]:
         """What is known of every upstream, in the order of the configuration."""

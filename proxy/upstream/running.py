@@ -1,25 +1,17 @@
 """One upstream with its tower and its supervisor's task: it takes over a name, serves, and hands over."""
 
-from dataclasses import dataclass
-
 import anyio
 import structlog
 
 from proxy.config.model import UpstreamConfig
 from proxy.credentials.wallet import Wallet
-from proxy.model import Call, Listing, Params, Reply, StatusEvent
+from proxy.model import Listing, Params, StatusEvent
+from proxy.service.brake import Brake
 from proxy.upstream.kinds import members_of, upstream_of
 from proxy.upstream.stack import Shared, Tower
 from proxy.upstream.standing import Hooks
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Calls:
-    under_way: int = 0
-    none: anyio.Event | None = None
-    """Set when the last one ends; made by whoever waits for that."""
 
 
 class Running:
@@ -37,17 +29,20 @@ class Running:
     """
 
     def __init__(self, name: str, wallet: Wallet, hooks: Hooks, known: Listing | None, shared: Shared) -> None:
-        own = Hooks(self._status, self._listed, self._notified)
+        own = Hooks(self._status, self._listed, self._notified, self._prepare)
         self.upstream = upstream_of(name, wallet, own, known, self._moved)
         self.tower = Tower(wallet.config, members_of(self.upstream), shared, wallet.whose if wallet.personal else None)
         """What its calls go through."""
         self.wallet = wallet
         self.listed = anyio.Event()
         """Set when it has been connected and listed for the first time."""
+        self.brake = Brake()
+        """Says how long its errors wait."""
         self.started = False
         self._hooks = hooks
         self._silent = True
-        self._calls = _Calls()
+        self._told: Listing | None = None
+        """The listing that was told of last: what is the very same is worth no work."""
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
 
@@ -59,19 +54,7 @@ class Running:
     @property
     def calls(self) -> int:
         """How many calls are under way, those that wait in the tower included."""
-        return self._calls.under_way
-
-    async def serve(self, call: Call) -> Reply:
-        """Send a call through the tower. Raises what the tower raises."""
-        calls = self._calls
-        calls.under_way += 1
-        try:
-            return await self.tower.service(call)
-        finally:
-            calls.under_way -= 1
-            if calls.none is not None and not calls.under_way:
-                calls.none.set()
-                calls.none = None
+        return self.tower.observe.running
 
     async def run(self) -> None:
         """Run the supervisor until ``stop``. Raises nothing but cancellation."""
@@ -111,9 +94,7 @@ class Running:
     async def drain(self, seconds: float) -> None:
         """Wait until all calls have ended, at most some seconds."""
         with anyio.move_on_after(seconds):
-            while self._calls.under_way:
-                self._calls.none = self._calls.none or anyio.Event()
-                await self._calls.none.wait()
+            await self.tower.observe.quiet()
 
     async def stop(self) -> None:
         """End it: calls that are still under way fail, and no process or connection is left. Bounded by its link."""
@@ -134,8 +115,13 @@ class Running:
 
     def _listed(self, name: str, listing: Listing) -> None:
         self.listed.set()
-        if not self._silent:
+        if not self._silent and listing is not self._told:
+            self._told = listing
             self._hooks.listing(name, listing)
+
+    async def _prepare(self, name: str, listing: Listing) -> None:
+        if not self._silent:
+            await self._hooks.prepare(name, listing)
 
     def _notified(self, name: str, method: str, params: Params | None) -> None:
         if method.endswith(("/updated", "/list_changed")):

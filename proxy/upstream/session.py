@@ -1,38 +1,27 @@
 """A session: a link after negotiation. It knows its era, and dresses each request for it."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio
 import msgspec
 import structlog
 
-from proxy.errors import METHOD_NOT_FOUND, ProtocolFault, Rejected
-from proxy.model import CONNECTION_META, META_LOG_LEVEL, Call, Era, Json, Listing, Params, Reply
+from proxy.errors import Rejected
+from proxy.model import CONNECTION_META, META_LOG_LEVEL, Call, Era, Listing, Params, Reply
 from proxy.upstream.incoming import Askers, SessionIncoming
 from proxy.upstream.link import Link
+from proxy.upstream.listing import Lister
 from proxy.upstream.negotiate import Negotiated, envelope, modern_headers
-from proxy.wire.headers import NAME, annotation_fault, name_value
+from proxy.wire.headers import NAME, name_value
 
 log = structlog.get_logger(__name__)
-
-MAX_PAGES: Final = 1000
-"""Pages after which a list is taken to have no end."""
-_AT_ONCE: Final = 20
-"""Pages that are fetched as fast as they come."""
-_PACE: Final = 0.002
-"""Seconds between two pages after that: nobody waits for so many, and the loop is for the callers of others."""
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """Log levels, the most verbose first (spec, logging)."""
 
-_LISTS: Final = (
-    # method, key of the result, capability that promises it
-    ("tools/list", "tools", "tools"),
-    ("resources/list", "resources", "resources"),
-    ("resources/templates/list", "resourceTemplates", "resources"),
-    ("prompts/list", "prompts", "prompts"),
-)
+_MODERN: Final = Era.MODERN
+"""Looked up once: each call asks for it, and a member of an enum is slow to find."""
 
 
 class Session:
@@ -46,6 +35,8 @@ class Session:
         """The era this session speaks."""
         self.version: str = negotiated.version
         """The protocol revision this session speaks."""
+        self.pages = 0
+        """How many pages the last listing took."""
         self._incoming = incoming
         self._level: str | None = None
 
@@ -67,10 +58,10 @@ class Session:
         """
         self._incoming.begin(call)
         try:
-            if self.era is Era.MODERN:
+            if self.era is _MODERN:
                 params, headers = self._modern(call)
                 reply = await self.link.request(call.method, params, back=call.back, headers=headers)
-                reply.era = Era.MODERN
+                reply.era = _MODERN
                 return reply
             if call.caller.log_level is not None:
                 await self._tell_level(call)
@@ -92,7 +83,13 @@ class Session:
         return self._incoming.busy
 
     async def finish(self) -> None:
-        """Wait until the calls under way have their answers, or can get none any more. Nobody may begin another one."""
+        """Wait until the calls under way have their answers, or can get none any more. Nobody may begin another one.
+
+        Where each call has a stream of its own (HTTP), that stream says what becomes of it, also when the server takes
+        nothing more in this session: another process may have taken over, while the one before ends what it began.
+        """
+        if self.link.attributes:
+            await self._incoming.quiet()
         if self.link.closed is not None or not self.in_flight:
             return
         async with anyio.create_task_group() as tasks:
@@ -111,7 +108,7 @@ class Session:
         Nothing tells them apart on a pipe. A person may take minutes to answer, and nobody else should wait for that.
         ``askers`` is what was seen to ask on all sessions of the upstream; this one goes by it and adds to it.
         """
-        asks = self.era is Era.HANDSHAKE and call.back is not None and call.caller.told != "{}"
+        asks = call.caller.told != "{}" and call.back is not None and self.era is Era.HANDSHAKE
         if not asks or self.link.attributes:
             return False
         self._incoming.askers = askers
@@ -167,79 +164,18 @@ class Session:
         except Rejected as error:
             log.debug("upstream.health.refused", upstream=self.name, method=method, code=error.jsonrpc)
 
-    async def list_all(self) -> Listing:
-        """Collect everything the upstream offers, all pages of all lists at once.
+    async def list_all(self, known: Listing | None = None) -> Listing:
+        """Collect everything the upstream offers (``Lister.listing``). Raises UpstreamError.
 
-        A list that the upstream promises but refuses to give counts as empty and is reported in the log; it must not
-        cost the other lists.
-
-        Raises:
-            UpstreamError: the link failed meanwhile.
+        Args:
+            known: what it offered before; what is as before is the same objects.
         """
-        found: dict[str, list[Params]] = {}
-        hints: list[tuple[int | None, bool]] = []
-
-        async def collect(method: str, key: str) -> None:
-            entries = found[key] = []
-            try:
-                async for page in self._pages(method):
-                    entries.extend(page.get(key) or ())
-                    hints.append((_ttl(page), page.get("cacheScope") == "private"))
-            except Rejected as error:
-                level = log.debug if error.jsonrpc == METHOD_NOT_FOUND else log.warning
-                level("upstream.list.refused", upstream=self.name, method=method, code=error.jsonrpc)
-
-        async with anyio.create_task_group() as tasks:
-            for method, key, capability in _LISTS:
-                if self.negotiated.capabilities.get(capability) is not None:
-                    tasks.start_soon(collect, method, key)
-        return self._listing(found, hints)
-
-    def _listing(self, found: dict[str, list[Params]], hints: list[tuple[int | None, bool]]) -> Listing:
-        ttls = [ttl for ttl, _ in hints if ttl is not None]
-        return Listing(
-            tools=tuple(self._callable(found.get("tools", ()))),
-            resources=tuple(found.get("resources", ())),
-            templates=tuple(found.get("resourceTemplates", ())),
-            prompts=tuple(found.get("prompts", ())),
-            capabilities=self.negotiated.capabilities,
-            server_info=self.negotiated.server_info,
-            instructions=self.negotiated.instructions,
-            version=self.version,
-            ttl_ms=min(ttls) if ttls else None,
-            private=any(private for _, private in hints),
-        )
-
-    def _callable(self, tools: Iterable[Params]) -> Iterator[Params]:
-        """The tools that may be called over this link (spec 2026-07-28, custom headers: others MUST be left out)."""
-        for tool in tools:
-            headers = self.era is Era.MODERN and self.link.attributes and isinstance(tool, Mapping)
-            fault = annotation_fault(tool.get("inputSchema")) if headers else None
-            if fault is None:
-                yield tool
-            else:
-                log.warning("upstream.tool.refused", upstream=self.name, tool=tool.get("name"), reason=fault)
-
-    async def _pages(self, method: str) -> AsyncIterator[Params]:
-        """Yield the pages of a list; ``""`` is a cursor like any other (spec, pagination)."""
-        cursor: Json = None
-        seen: set[str] = set()
-        for number in range(MAX_PAGES):
-            if number >= _AT_ONCE:
-                await anyio.sleep(_PACE)
-            params = {} if cursor is None else {"cursor": cursor}
-            page = (await self.request(Call(self.name, method, params))).result
-            if not isinstance(page, Mapping):
-                raise ProtocolFault(f"answered {method} with no object", upstream=self.name)
-            yield page
-            cursor = page.get("nextCursor")
-            if not isinstance(cursor, str):
-                return
-            if cursor in seen:
-                log.warning("upstream.list.cycle", upstream=self.name, method=method)
-                return
-            seen.add(cursor)
-        log.warning("upstream.list.endless", upstream=self.name, method=method, pages=MAX_PAGES)
+        headers = self.era is _MODERN and self.link.attributes
+        lister = Lister(self.name, self.request, self.negotiated, headers=headers, known=known)
+        try:
+            return await lister.listing()
+        finally:
+            self.pages = lister.pages
 
 
 def plain(params: Params | None) -> Params | None:
@@ -256,8 +192,3 @@ def _own_meta(meta: Any) -> dict[str, Any]:
     if not isinstance(meta, Mapping):
         return {}
     return {key: value for key, value in meta.items() if key not in CONNECTION_META}
-
-
-def _ttl(page: Params) -> int | None:
-    value = page.get("ttlMs")
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None

@@ -1,9 +1,12 @@
-"""How much of the event loop an upstream may have for what nobody waits for: notifications, noise, its log.
+"""How much of the event loop an upstream may have, while calls of others want it, for what costs more than calls do.
 
-Answers are not counted: a caller waits for each of them, and the bulkhead says how many there are. What comes unasked
-has no such limit, and a flood of it would slow down every turn of the loop, and so the calls to all other upstreams.
-So it gets a burst at full speed, and after that one part of the time in ``1 / PART``; meanwhile the link is not read,
-and its peer waits, as it would for any slow reader.
+That is what nobody waits for (notifications, progress, noise, its log), and large frames. Small answers do not count:
+a caller waits for each of them, and the bulkhead says how many there are. The rest has no such limit, and a flood of it
+would slow down every turn of the loop, and so the calls to all other upstreams. So it gets a burst at full speed, and
+after that its part of the time; meanwhile the link is not read, and its peer waits, as it would for any slow reader.
+
+While nobody else wants the loop there is nobody to save it for: then all of it may be used, a turn at a time, so that
+whoever calls next is served at once.
 """
 
 import time
@@ -12,12 +15,18 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
-from proxy.upstream.slices import TURN
+from proxy.upstream.slices import BRIEF, TURN
 
 T = TypeVar("T")
 
 PART: Final = 0.1
-"""The share of the event loop which it has in the long run."""
+"""The part of the event loop which an upstream has in the long run for what nobody waits for."""
+LARGE_PART: Final = 0.5
+"""The same for large frames, which somebody waits for."""
+READING: Final = 3e-10
+"""Seconds that the system takes to hand over one byte, about: of what is large this counts, and we cannot see it."""
+WRITING: Final = 5e-10
+"""The same for one that we hand over."""
 BURST: Final = 0.001
 """Seconds of the event loop which it may have at once after a quiet time."""
 _MOST: Final = 0.05
@@ -30,12 +39,25 @@ class Share:
     """The credit of one link, in seconds of the event loop. Pure but for its clock.
 
     Mutable state: the credit, below zero while it is overdrawn, and when that was true.
+
+    Args:
+        clock: monotonic seconds.
+        part: of the loop, that it may have in the long run.
+        others: whether anybody else wants the loop at a time of that clock.
     """
 
-    __slots__ = ("_at", "_clock", "_credit")
+    __slots__ = ("__weakref__", "_at", "_clock", "_credit", "_others", "_part")
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        part: float = PART,
+        others: Callable[[float], bool] = lambda _now: True,
+    ) -> None:
         self._clock = clock
+        self._part = part
+        self._others = others
         self._credit = BURST
         self._at = clock()
 
@@ -49,10 +71,26 @@ class Share:
 
     def rest(self) -> float:
         """Seconds for which it has to leave the loop to others; 0.0 while it has credit."""
+        if self._credit == BURST:
+            return 0.0  # nothing was charged since it was full
         now = self._clock()
-        self._credit = min(BURST, self._credit + (now - self._at) * PART)
+        self._credit = min(BURST, self._credit + (now - self._at) * self._part)
         self._at = now
-        return 0.0 if self._credit > 0.0 else (TURN - self._credit) / PART
+        if self._credit > 0.0:
+            return 0.0
+        if not self._others(now):
+            self._credit = 0.0  # it took from nobody: what was before is no debt, and no credit either
+            return 0.0
+        return (TURN - self._credit) / self._part
+
+    @property
+    def crowded(self) -> bool:
+        """Whether others want the loop now."""
+        return self._others(self._clock())
+
+    def turn(self) -> float:
+        """Seconds for which it may keep the loop to itself."""
+        return BRIEF if self.crowded else TURN
 
 
 class Turns:
@@ -73,7 +111,7 @@ class Turns:
         share = self._share
         share.charge(self._began, _MOST_IN_TASK)
         self._began = share.now()
-        if (rest := share.rest()) > 0.0 or self._began - self._since >= TURN:
+        if (rest := share.rest()) > 0.0 or self._began - self._since >= share.turn():
             await anyio.sleep(rest)
             self._began = self._since = share.now()
 

@@ -3,21 +3,31 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
+
+import anyio.lowlevel
+
+from proxy.service.steps import Steps
+
+T = TypeVar("T")
 
 TURN: Final = 0.00025
 """Seconds for which one upstream may keep the event loop to itself; a call of another takes several turns of it."""
+BRIEF: Final = 0.00005
+"""The same while calls of others are under way: they take some ten turns, and wait for all that is done in each."""
 SLICE: Final = 256
 """Bytes between two looks at the clock, where many small messages come."""
 _WHOLE: Final = 1 << 16
 """The same within a large message, which is only gathered."""
+_MUCH: Final = _WHOLE >> 1
+"""Bytes of one chunk from which on more is likely to come at once: uvloop reads up to 32 times in one turn."""
 
 
 class Turn:
     """How long somebody has had the event loop."""
 
-    def __init__(self) -> None:
-        self._until = time.monotonic() + TURN
+    def __init__(self, seconds: float = TURN) -> None:
+        self._until = time.monotonic() + seconds
 
     @property
     def over(self) -> bool:
@@ -27,6 +37,19 @@ class Turn:
             return False
         self._until = now + TURN
         return True
+
+
+async def in_turns(steps: Steps[T]) -> T:
+    """Do work a turn at a time; its result. Others have the event loop in between."""
+    turn = Turn()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if turn.over:
+            await anyio.lowlevel.checkpoint()
 
 
 def slice_of(data: bytes, start: int = 0) -> int:
@@ -41,13 +64,22 @@ class Slices:
     Args:
         take: gets the bytes.
         rest: the seconds to rest before anything more is taken; asked after each turn.
+        lasts: the seconds for which a turn lasts in which much comes.
     """
 
-    def __init__(self, take: Callable[[bytes], None], rest: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        take: Callable[[bytes], None],
+        rest: Callable[[], float] = lambda: 0.0,
+        lasts: Callable[[], float] = lambda: TURN,
+    ) -> None:
         self._take = take
         self._rest_for = rest
+        self._lasts = lasts
         self._rest = b""
         self._transport: asyncio.ReadTransport | None = None
+        self._turn: Turn | None = None
+        """Of what is large in this turn of the loop, in which a transport may hand over several chunks."""
 
     def feed(self, data: bytes, transport: asyncio.ReadTransport) -> None:
         """Take a chunk, which was read from this transport."""
@@ -62,18 +94,28 @@ class Slices:
             self._take(rest)
 
     def _go_on(self, transport: asyncio.ReadTransport) -> None:
-        data, turn, start = self._rest, Turn(), 0
-        while start < len(data):
+        data, turn, start, over = self._rest, self._turn_for(self._rest), 0, False
+        while start < len(data) and not over:
             end = start + slice_of(data, start)
             self._take(data[start:end])
             start = end
-            if turn.over:
-                break
+            over = turn.over
         self._rest = data[start:]
-        self._rest_reading(transport, self._rest_for() if data else 0.0)
+        self._rest_reading(transport, self._rest_for() if data else 0.0, over=over and turn is self._turn)
 
-    def _rest_reading(self, transport: asyncio.ReadTransport, delay: float) -> None:
-        if self._rest or delay > 0.0:
+    def _turn_for(self, data: bytes) -> Turn:
+        if len(data) < _MUCH:
+            return Turn()
+        if self._turn is None:
+            self._turn = Turn(self._lasts())
+            asyncio.get_running_loop().call_soon(self._turned)
+        return self._turn
+
+    def _turned(self) -> None:
+        self._turn = None
+
+    def _rest_reading(self, transport: asyncio.ReadTransport, delay: float, *, over: bool) -> None:
+        if self._rest or delay > 0.0 or over:
             if self._transport is None:
                 transport.pause_reading()
                 self._transport = transport

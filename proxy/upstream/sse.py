@@ -97,7 +97,7 @@ class SseLink(DuplexLink):
         raise error
 
     async def _read(self, response: Response) -> None:
-        events = Events(response, self._max_message)
+        events = Events(response, self._max_message, self._large)
         turn = Turn()
         try:
             while (event := await events.next()) is not None:

@@ -31,6 +31,9 @@ from proxy.upstream.guard import Guard, Member, fitted
 TOOL_ERROR: Final = "tool-error"
 """The metrics' code for a tool that answered ``isError``."""
 
+_OK: Final = Outcome.OK
+"""Looked up once: each call asks for it, and a member of an enum is slow to find."""
+
 _READS: Final = frozenset({"resources/read", "prompts/get", "completion/complete"})
 _CALL: Final = "tools/call"
 
@@ -100,7 +103,9 @@ class Tower:
         self._tools: tuple[Listing | None, frozenset[str]] = (None, frozenset())
         self._hedge: Hedge | None = None
         self.guards = {name: Guard(name, member, config, clock) for name, member in members.items()}
-        self.layers = Layers(observe=Observe(self, clock=clock))
+        self.observe = Observe(self, clock=clock)
+        """Knows how many calls are under way."""
+        self.layers = Layers(observe=self.observe)
         self.balance: Balance | None = None
         self.service: Service
         self.retune(config)
@@ -142,20 +147,15 @@ class Tower:
 
     def observed(self, observation: Observation, /) -> None:
         """Count a call that has ended."""
-        call, error, outcome = observation.call, observation.error, observation.outcome
-        code: str | None = None
-        timed = observation.source == "upstream"
-        if outcome is Outcome.TOOL_ERROR:
-            code = TOOL_ERROR
-        elif outcome is Outcome.CANCELLED:
-            code, timed = CANCELLED, False
-        elif error is not None:
-            code = error.code if isinstance(error, ManifoldError) else ManifoldError.code
-            timed = timed and (outcome is Outcome.REJECTED or isinstance(error, TimedOut))
+        call, metrics = observation.call, self._shared.metrics
+        timed, code = observation.source == "upstream", None
+        if observation.outcome is not _OK:
+            code = _code_of(observation)
+            timed = timed and _tells_time(observation)
         tool = call.target if call.method == _CALL else call.method
-        self._shared.metrics.record(call.upstream, tool, code, observation.seconds if timed else None)
+        metrics.record(call.upstream, tool, code, observation.seconds if timed else None)
         if observation.attempts > 1:
-            self._shared.metrics.retried(call.upstream, observation.attempts - 1)
+            metrics.retried(call.upstream, observation.attempts - 1)
         self._shared.access.observed(observation)
 
     # -- what is inside ------------------------------------------------------------------------------------------------
@@ -208,6 +208,22 @@ def only(test: Callable[[Call], bool], layer: Layer) -> Layer:
         return run
 
     return wrap
+
+
+def _code_of(observation: Observation) -> str:
+    """The metrics' code of a call that did not go well."""
+    if observation.outcome is Outcome.TOOL_ERROR:
+        return TOOL_ERROR
+    if observation.outcome is Outcome.CANCELLED:
+        return CANCELLED
+    error = observation.error
+    return error.code if isinstance(error, ManifoldError) else ManifoldError.code
+
+
+def _tells_time(observation: Observation) -> bool:
+    """Whether the time that a call took says something about the upstream: it answered, or let the time run out."""
+    answered = observation.outcome in (Outcome.TOOL_ERROR, Outcome.REJECTED)
+    return answered or (observation.outcome is Outcome.FAILED and isinstance(observation.error, TimedOut))
 
 
 def _says_read_only(tool: Params) -> bool:

@@ -4,7 +4,7 @@ Written by its supervisor's task and by the calls that pass through; read by eve
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,9 +17,12 @@ from proxy.errors import Draining, UpstreamError
 from proxy.model import Caller, Era, Listing, Params, StatusEvent, UpstreamState
 from proxy.service.clock import Clock
 from proxy.service.health import HealthStatus
+from proxy.telemetry.ration import Ration
 from proxy.upstream.attempt import Attempt, unavailable
+from proxy.upstream.demand import Demand
+from proxy.upstream.fair import whose
 from proxy.upstream.fresh import Freshness, Pace
-from proxy.upstream.lifecycle import Event, step
+from proxy.upstream.lifecycle import SERVING, Event, step
 from proxy.upstream.pool import SessionKey
 from proxy.upstream.session import Session
 from proxy.upstream.watching import Watched
@@ -32,13 +35,25 @@ NEVER: Final = -1e9
 FAST_FAIL: Final = 1.0
 """Seconds after a failed attempt in which calls fail at once instead of starting another one."""
 
+FREE: Final = 3
+"""Links in a row that may be lost before those who want another one have to wait for it ..."""
+AGAIN: Final = 0.25
+"""... so many seconds, or for as long as its next attempt takes to come in any case."""
+
 _LOUD: Final = frozenset({UpstreamState.BACKING_OFF, UpstreamState.ERROR, UpstreamState.AUTH_REQUIRED})
+
+_LOSSES: Final = (1.0, 10)
+"""Losses of a link of which the log hears at information level and above: a second in the long run, and at once."""
 
 _JUDGED: Final = {
     HealthStatus.ACTIVE: Event.HEALTHY,
     HealthStatus.DEGRADED: Event.WARN,
     HealthStatus.ERROR: Event.CRITICAL,
 }
+
+
+async def _nothing(_name: str, _listing: Listing, /) -> None:
+    """Nobody has to prepare for a listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,8 @@ class Hooks:
     status: Callable[[StatusEvent], None] = lambda _event: None
     listing: Callable[[str, Listing], None] = lambda _name, _listing: None
     notification: Callable[[str, str, Params | None], None] = lambda _name, _method, _params: None
+    prepare: Callable[[str, Listing], Awaitable[None]] = _nothing
+    """Gets ready for a listing before it is published, and may take its time."""
 
 
 @dataclass(slots=True)
@@ -62,13 +79,29 @@ class Tally:
     last_used: float = 0.0
     idle: anyio.Event = field(default_factory=anyio.Event)
     """Set when the last call in flight ends."""
+    demand: Demand = field(default_factory=Demand)
+    """Of the event loop: the supervisor says which, when it runs."""
 
-    def ended(self, now: float) -> None:
+    def began(self, who: str, now: float) -> None:
+        """A call of an upstream has begun."""
+        self.in_flight += 1
+        self.demand.noted(who, now)
+
+    def ended(self, who: str, now: float) -> None:
         """A call has ended."""
         self.in_flight -= 1
         self.last_used = now
+        self.demand.noted(who, now)
         if not self.in_flight:
             self.idle.set()
+
+    @property
+    def least(self) -> float:
+        """Seconds to rest before another link even if somebody wants it now.
+
+        A link that does not last costs more than all calls on it, so those who want another one wait for it together.
+        """
+        return AGAIN if self.failures > FREE and self.failed_at == NEVER else 0.0
 
 
 class Standing:
@@ -78,7 +111,11 @@ class Standing:
         self, name: str, config: UpstreamConfig, hooks: Hooks, clock: Clock, wallet: Wallet | None = None
     ) -> None:
         self.name = name
+        self.who = whose(name)
+        """By what name it wants the event loop."""
         self.config = config
+        self.scope = config.session
+        """Who shares a session. Kept, as each call asks for it, and a model's field is slow to find."""
         self.clock = clock
         self._wallet = wallet
         self.state = UpstreamState.IDLE
@@ -101,6 +138,9 @@ class Standing:
         self.watched = Watched()
         self._hooks = hooks
         self._told: tuple[UpstreamState, str] | None = None
+        self._losses = Ration(*_LOSSES, clock.now)
+        self._hushed = False
+        """Whether the log does not hear of the last loss, nor of what came of it."""
 
     @property
     def held(self) -> Held:
@@ -113,8 +153,13 @@ class Standing:
 
     def retune(self, config: UpstreamConfig) -> None:
         """Go by another configuration, which needs no other link, from now on."""
-        self.config = config
+        self.config, self.scope = config, config.session
         self.pace.changed()
+
+    def want(self) -> None:
+        """Wake the supervisor: connect now if not connected. Never blocks."""
+        if self.session is None:  # a wish that is fulfilled must not spare a later loss its wait
+            self.wanted.set()
 
     def expire(self, reason: str) -> None:
         """Give up the current session; the supervisor makes a new one at once."""
@@ -124,11 +169,21 @@ class Standing:
             self.over_reason = reason
             self.over.set()
 
+    async def listed(self, session: Session) -> Listing:
+        """List what the upstream offers, ready to be published. Raises UpstreamError."""
+        listing = await session.list_all(self.listing)
+        try:
+            await self._hooks.prepare(self.name, listing)
+        except Exception:
+            log.exception("upstream.hook.failed", upstream=self.name)  # as in ``_tell``
+        return listing
+
     def publish(self, listing: Listing) -> None:
-        """Take in what the upstream offers now."""
-        self.listing = listing
+        """Take in what the upstream offers now. What is the same as before stays the very same: it is worth no work."""
+        known = self.listing
+        self.listing = offered = known if known is not None and known == listing else listing
         self.fresh.listed(self.clock.now())
-        self._tell(lambda: self._hooks.listing(self.name, listing))
+        self._tell(lambda: self._hooks.listing(self.name, offered))
 
     def heard(self, method: str, params: Params | None) -> None:
         """The upstream said something that belongs to no call."""
@@ -172,7 +227,14 @@ class Standing:
             if (self.state, reason) == self._told:
                 level = log.debug  # the same as at the last attempt: once is enough for a log
             self._told = (self.state, reason)
-        level("upstream.state", upstream=self.name, old=old.value, new=self.state.value, reason=reason)
+        more: dict[str, int] = {}
+        if old in SERVING and self.state is UpstreamState.BACKING_OFF:
+            before = self._losses.take()
+            self._hushed = before is None
+            more = {"suppressed": before} if before else {}
+        if self._hushed and (old is not UpstreamState.CONNECTING or self.state is UpstreamState.READY):
+            level = log.debug  # one more loss of very many, and that it is back: the log ends with what is true
+        level("upstream.state", upstream=self.name, old=old.value, new=self.state.value, reason=reason, **more)
 
     def _tell(self, hook: Callable[[], None]) -> None:
         try:

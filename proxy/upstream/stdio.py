@@ -12,6 +12,7 @@ from proxy.upstream.child import Child
 from proxy.upstream.duplex import DuplexLink
 from proxy.upstream.link import Incoming
 from proxy.upstream.scope import tasks_of_link
+from proxy.upstream.share import READING
 from proxy.upstream.spawn import prepare
 from proxy.upstream.tap import Tap, redactor
 from proxy.wire import large
@@ -77,10 +78,14 @@ class StdioLink(DuplexLink):
     def output(self, data: bytes) -> None:
         """The child wrote to its standard output."""
         if self._reason is None:
-            began = self._share.now()
+            began, heavy = self._share.now(), self._lines.large
             for line in self._lines.feed(data):
+                heavy = heavy or not isinstance(line, bytes)
                 self._take(line)
-            self._charge(began)
+            if heavy or self._lines.large:
+                self._large.charge(began - len(data) * READING)
+            else:
+                self._charge(began)
 
     def errors(self, data: bytes) -> None:
         """The child wrote to its standard error."""
@@ -101,19 +106,19 @@ class StdioLink(DuplexLink):
         self._die(f"{self.child.status}: {last}" if last else self.child.status)
 
     def _take(self, line: bytes | Frame | Oversized) -> None:
-        if isinstance(line, Oversized):
+        if type(line) is bytes:
+            if line and not line.isspace():
+                self._receive(line)
+        elif isinstance(line, Oversized):
             self._receive_oversized(line)
-        elif isinstance(line, Frame) or (line and not line.isspace()):
+        else:
             self._receive(line)
 
     def _strange(self, frame: bytes | Frame | Oversized) -> None:
         self._noise.line(frame.ends if isinstance(frame, Frame) else frame)
 
     def _put(self, frame: bytes) -> bool:
-        if self._reason is not None or not self.child.ready:
-            return False
-        self.child.write(frame + b"\n")
-        return True
+        return self._reason is None and self.child.offer(frame + b"\n")
 
     async def _ready(self) -> None:
         await self.child.writable()

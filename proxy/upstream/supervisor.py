@@ -2,24 +2,30 @@
 
 It drives the lifecycle's table with what happens: connect, serve, reconnect with backoff, rest when nobody needs the
 upstream. Everybody else talks to ``Upstream`` and waits for attempts; nobody else opens or closes anything.
+
+Each life of a link is a task of its own. Usually the next one begins when it has ended. Where a remote server takes
+nothing more (it is being replaced, or has forgotten the session), the next one begins at once, and the calls that were
+sent still get their answers in the old one.
 """
 
 import math
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from proxy.config.model import Transport
 from proxy.errors import AuthRequired, ConnectFailed, Draining, UpstreamError
 from proxy.model import Era, Listing, UpstreamState
 from proxy.service.backoff import BackoffPolicy, full_jitter
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.connect import Connect, Way, connected, start_limit
+from proxy.upstream.fair import here
 from proxy.upstream.fresh import keep_fresh, keep_healthy
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
@@ -54,6 +60,18 @@ class Means:
     """Numbers in [0, 1), for the jitter of waits."""
 
 
+@dataclass(slots=True)
+class _Life:
+    """What became of one link."""
+
+    ready: float | None = None
+    """When there was a session, by the clock."""
+    lasted: float = 0.0
+    """For how many seconds there was one; 0 if it ended by an error."""
+    over: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the next one may begin; calls that were sent may still go on in this one."""
+
+
 class Supervisor:
     """The owner task of one upstream.
 
@@ -79,17 +97,19 @@ class Supervisor:
     async def run(self) -> None:
         """Own the link until cancelled: connect, serve, reconnect."""
         at = self._standing
+        at.tally.demand = here().demand
         if at.state is UpstreamState.STOPPED:
             self._revive()
         if not at.config.lazy:
             at.wanted.set()
         try:
-            async with anyio.create_task_group() as extras:
+            async with anyio.create_task_group() as lives:
                 while True:
                     await at.wanted.wait()
                     if at.state is UpstreamState.DRAINING:
                         await anyio.sleep_forever()  # a link for nobody
-                    await self._once(extras)
+                    lives.start_soon(self._live, life := _Life(), lives)
+                    await life.over.wait()
                     await self._pause()
         finally:
             at.session = None
@@ -104,31 +124,29 @@ class Supervisor:
         at.tally.failures, at.tally.failed_at, at.error = 0, NEVER, None
         at.move(Event.IDLE, "not started")
 
-    async def _once(self, extras: TaskGroup) -> None:
-        """One life of a link, from opening to loss."""
+    async def _live(self, life: _Life, lives: TaskGroup) -> None:
+        """One life of a link, from opening to its end."""
         at = self._standing
         at.move(Event.START, "connecting")
-        alive, lasted = False, 0.0
         try:
             with collapsed():
                 async with self._opened() as session:
-                    alive, ready = True, at.clock.now()
-                    await self._serve(session, extras)
-                    lasted = at.clock.now() - ready
+                    life.ready = at.clock.now()
+                    await self._serve(session, lives)
+                    life.lasted = at.clock.now() - life.ready
                     self._lost()
-            self._ended(Event.LOST, at.over_reason, None)
-        except AuthRequired as error:
-            self._ended(Event.AUTH, error.text(), error)
+                    if session.in_flight and at.config.type is not Transport.STDIO:
+                        self._ended(life, at.over_reason)
+                        await session.finish()
+            reason, failed = at.over_reason, None
         except UpstreamError as error:
-            self._ended(Event.LOST if alive else Event.FAILED, error.text(), error)
+            reason, failed = error.text(), error
         except Exception as error:
             # A fault of ours: report it and try again, for the calls and for the other upstreams.
             log.exception("upstream.fault", upstream=at.name)
-            self._ended(Event.LOST if alive else Event.FAILED, f"internal fault: {type(error).__name__}", None)
-        if lasted >= STABLE:
-            at.tally.failures = 0
-        elif alive and at.tally.failures >= CRASH_LOOP:
-            at.move(Event.CRASHING, f"is lost again and again: {at.reason}")
+            reason, failed = f"internal fault: {type(error).__name__}", None
+        if not life.over.is_set():
+            self._ended(life, reason, failed)
 
     def _lost(self) -> None:
         """There is no session from now on; that its process or connection has ended may take a moment."""
@@ -137,8 +155,10 @@ class Supervisor:
         if at.over_reason != IDLE:
             at.move(Event.LOST, at.over_reason)
 
-    def _ended(self, event: Event, reason: str, error: UpstreamError | None) -> None:
+    def _ended(self, life: _Life, reason: str, error: UpstreamError | None = None) -> None:
         at = self._standing
+        event = Event.FAILED if life.ready is None else Event.LOST
+        event = Event.AUTH if isinstance(error, AuthRequired) else event
         at.session = None
         at.error = error or ConnectFailed(reason, upstream=at.name)
         at.error.upstream = at.name
@@ -154,6 +174,11 @@ class Supervisor:
         elif not attempt.settled:
             at.attempt = attempt  # whoever waits since the loss waits for the next session
         at.settled.set()
+        if life.lasted >= STABLE:
+            at.tally.failures = 0
+        elif life.ready is not None and at.tally.failures >= CRASH_LOOP:
+            at.move(Event.CRASHING, f"is lost again and again: {at.reason}")
+        life.over.set()
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Session]:
@@ -162,7 +187,7 @@ class Supervisor:
         async with self._means.connect(at.name, at.config, at.heard, offer, way=Way(held=at.held)) as session:
             with start_limit(at.config):
                 await session.open()
-                listing = await session.list_all()
+                listing = await at.listed(session)
             self._connected(session, listing)
             yield session
 
@@ -181,10 +206,10 @@ class Supervisor:
         at.attempt.succeed(session)
         at.settled.set()
 
-    async def _serve(self, session: Session, extras: TaskGroup) -> None:
+    async def _serve(self, session: Session, lives: TaskGroup) -> None:
         at = self._standing
         async with anyio.create_task_group() as tasks:
-            forget = self._pool.open(extras)
+            forget = self._pool.open(lives)
             tasks.start_soon(keep_fresh, at.fresh, at.pace, lambda: at.config.refresh, self._relist)
             tasks.start_soon(follow, session, at.watched, at.heard, at.clock)
             tasks.start_soon(keep_healthy, session, at.pace, lambda: at.config, self._unwell)
@@ -215,16 +240,17 @@ class Supervisor:
         due = at.tally.last_used + at.config.idle_timeout
         return max(due, at.clock.now() + _LOOK) if at.tally.in_flight else due
 
-    async def _relist(self) -> None:
+    async def _relist(self) -> int:
         at = self._standing
         if (session := at.session) is None:
-            return
+            return 0
         try:
             with collapsed(), anyio.fail_after(at.config.timeout):
-                at.publish(await session.list_all())
+                at.publish(await at.listed(session))
         except (UpstreamError, TimeoutError) as error:
             # The old listing stays: what was true a moment ago serves better than nothing.
             log.warning("upstream.refresh.failed", upstream=at.name, error=str(error) or "took too long")
+        return session.pages
 
     def _unwell(self, reason: str) -> None:
         self._standing.expire(f"health check failed: {reason}")
@@ -244,8 +270,10 @@ class Supervisor:
             return
         first_loss = at.tally.failures <= 1 and at.tally.failed_at == NEVER
         delay = 0.0 if first_loss else full_jitter(at.tally.failures, BACKOFF, self._means.rng)
+        if (least := min(delay, at.tally.least)) > 0.0:
+            await at.clock.sleep(least)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._wake_after, delay)
+            tasks.start_soon(self._wake_after, delay - least)
             await at.wanted.wait()
             tasks.cancel_scope.cancel()
 

@@ -4,9 +4,9 @@ A call that finds no session wakes the supervisor and waits for that attempt, so
 no failed call.
 """
 
+from typing import Final
+
 import anyio
-import structlog
-from msgspec.structs import replace
 
 from proxy.config.model import UpstreamConfig
 from proxy.credentials.source import LoginRequired
@@ -15,15 +15,17 @@ from proxy.errors import ConnectFailed, Lost, SessionGone, UpstreamError
 from proxy.model import Call, Era, Listing, Reply, Sent, UpstreamState
 from proxy.service.clock import SYSTEM, Clock
 from proxy.service.notes import Notes, noted
+from proxy.upstream.choosing import Choice
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
-from proxy.upstream.pool import SessionKey, SessionPool, key_for, may_change_era
+from proxy.upstream.pool import SessionPool
 from proxy.upstream.session import Session
 from proxy.upstream.standing import Hooks, Standing
 from proxy.upstream.supervisor import Means, Supervisor
 from proxy.upstream.watching import Watched, tell_of, tell_of_roots, tell_off
 
-log = structlog.get_logger(__name__)
+_MAYBE: Final = Sent.MAYBE
+"""Looked up once: a member of an enum is slow to find."""
 
 
 class Upstream:
@@ -53,12 +55,14 @@ class Upstream:
         self._standing = Standing(name, config, hooks or Hooks(), clock, wallet)
         self._standing.listing = known
         self._pool = SessionPool(name, config, self._standing.heard, clock, wallet)
+        self._choice = Choice(self._standing, self._pool)
         self._supervisor = Supervisor(self._standing, self._pool, means)
         self._first_wanted: float | None = None
         self.run = self._supervisor.run
         self.introduce = self._supervisor.introduce
         self.judged = self._standing.judged
         self.refuse = self._standing.refuse
+        self.live = self._choice.session
 
     # -- how it stands -------------------------------------------------------------------------------------------------
 
@@ -146,8 +150,7 @@ class Upstream:
 
     def start(self) -> None:
         """Wake the supervisor: connect now if not connected. Never blocks."""
-        if not self.is_live:  # a wish that is fulfilled must not spare a later loss its wait
-            self._standing.wanted.set()
+        self._standing.want()
 
     def wanted_since(self, now: float) -> float:
         """When the upstream was first asked for, in seconds of the clock; ``now`` if that is now."""
@@ -173,9 +176,9 @@ class Upstream:
         Raises:
             UpstreamError: it cannot be reached.
         """
-        session = await self._first()
+        session = await self._choice.first()
         with collapsed():
-            self._standing.publish(await session.list_all())
+            self._standing.publish(await self._standing.listed(session))
 
     # -- notifications -------------------------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class Upstream:
 
     async def tell_of(self, uri: str) -> None:
         """Tell the upstream about a resource that somebody watches now. Raises UpstreamError."""
-        await tell_of(await self._first(), uri)
+        await tell_of(await self._choice.first(), uri)
 
     async def tell_off(self, uri: str) -> None:
         """Tell it about a resource that nobody watches any more."""
@@ -224,73 +227,24 @@ class Upstream:
         Raises:
             UpstreamError: it could not be sent, or was not answered.
         """
-        tally, notes = self._standing.tally, noted() or Notes()
-        tally.in_flight += 1
-        notes.held()
+        standing, notes = self._standing, noted() or Notes()
+        tally = standing.tally
+        tally.began(standing.who, standing.clock.now())
         try:
-            session = self._at_hand(call) or await self.live(call)
-            notes.left()
+            session = self._choice.at_hand(call)
+            if session is None:
+                notes.held()
+                session = await self._choice.session(call)
+            notes.sent = _MAYBE
             try:
                 return await session.request(call)
             except (SessionGone, ConnectFailed, Lost, LoginRequired) as error:
-                self._given_up(session, error)
+                self._choice.give_up(session, error)
                 if error.sent is not Sent.NO or not replay:
                     raise
-            return await (await self.live(call)).request(call)
+            return await (await self._choice.session(call)).request(call)
         except UpstreamError as error:
             error.upstream = error.upstream or self.name
             raise
         finally:
-            tally.ended(self._standing.clock.now())
-
-    def _given_up(self, session: Session, error: UpstreamError) -> None:
-        over = session.link.closed is not None or not isinstance(error, Lost)  # a broken stream says nothing about it
-        if over and not self._pool.expire(session) and session is self.session:
-            self.expire(error.message)
-
-    def _at_hand(self, call: Call) -> Session | None:
-        """The first session, if it is there and right for a call."""
-        first = self._standing.session
-        if first is None or first.link.closed is not None or self._key(call, first) != self._standing.first_key:
-            return None
-        return None if first.taken(call, self._pool.askers) else first
-
-    async def live(self, call: Call) -> Session:
-        """The session for a call: the first, or one of its own era, circle and capabilities. Raises UpstreamError."""
-        first = await self._first()
-        key = self._key(call, first)
-        while (session := await self._at(key, first)).taken(call, self._pool.askers):
-            key = replace(key, spare=key.spare + 1)
-        return session
-
-    async def _at(self, key: SessionKey, first: Session) -> Session:
-        if key == self._standing.first_key:
-            return first
-        try:
-            return await self._pool.session(key)
-        except UpstreamError as error:
-            if key.era is first.era or key.era not in self._pool.refused:
-                raise
-            # It serves one era only: from now on the bridge joins the other one to it.
-            log.info("upstream.one_era", upstream=self.name, era=first.era.value, refused=error.message)
-            if key.whose == self._standing.first_key.whose:
-                return first
-            return await self._pool.session(replace(self._standing.first_key, whose=key.whose))
-
-    def _key(self, call: Call, first: Session) -> SessionKey:
-        caller, config, era = call.caller, self._standing.config, first.era
-        if caller.era is not era and caller.era not in self._pool.refused and may_change_era(config, era, caller.told):
-            era = caller.era
-        return key_for(caller, era, config.session, self._standing.whose(caller))
-
-    async def _first(self) -> Session:
-        if (session := self.session) is not None:
-            if (reason := session.link.closed) is None:
-                return session
-            self.expire(reason)
-        self._standing.refuse()
-        self.start()
-        with anyio.move_on_after(self.config.timeout):
-            return await self._standing.attempt.session()
-        hint = "Try again shortly; its tools stay listed meanwhile."
-        raise ConnectFailed(f"is still starting after {self.config.timeout:g} s", upstream=self.name, hint=hint)
+            tally.ended(standing.who, standing.clock.now())

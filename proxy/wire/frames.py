@@ -24,6 +24,11 @@ class Frames:
         self._frame: Frame | None = None
         self._cut: Cut | None = None
 
+    @property
+    def large(self) -> bool:
+        """Whether the line that has begun is large."""
+        return self._frame is not None or self._cut is not None
+
     def feed(self, chunk: bytes) -> list[bytes | Frame | Oversized]:
         """Take a chunk; return the lines that ended in it, empty ones included."""
         *ended, rest = chunk.split(b"\n")

@@ -34,6 +34,8 @@ class Cell:
     door: str
     """``http`` or ``stdio``."""
     link: str
+    express: bool = True
+    """Whether the express lane is on."""
     prefixed: bool = False
     """Whether names are prefixed, with a decoy of the same names, and the shim takes that out again."""
 
@@ -45,7 +47,8 @@ class Cell:
     @property
     def id(self) -> str:
         """In the ids of tests: ``LM-http-stdio`` is a handshake client over HTTP, a modern upstream on a pipe."""
-        return f"{self.downstream}{self.upstream}-{self.door}-{self.link}{'-prefixed' if self.prefixed else ''}"
+        about = f"{'-prefixed' if self.prefixed else ''}{'' if self.express else '-no-lane'}"
+        return f"{self.downstream}{self.upstream}-{self.door}-{self.link}{about}"
 
 
 CELLS: Final = tuple(
@@ -60,6 +63,12 @@ PREFIXED: Final = tuple(
     Cell(downstream, upstream, "http", "http", prefixed=True) for upstream in "LM" for downstream in "LM"
 )
 """The same under other names; over HTTP, for that is where the shim stands."""
+
+
+NO_LANE: Final = tuple(
+    Cell(downstream, upstream, "stdio", "stdio", express=False) for upstream in "LM" for downstream in "LM"
+)
+"""The same without the express lane, on a pipe; where it serves nothing, all links are alike."""
 
 
 def every(*, only: Callable[[Cell], bool] = lambda _cell: True) -> pytest.MarkDecorator:
@@ -101,7 +110,7 @@ async def opened(cell: Cell, folder: Path) -> AsyncIterator[Theatre]:
             yield Theatre(cell, folder, stage.url, stage.config)
         else:
             upstream, _ = stack.enter_context(upstream_of(folder, "everything", cast))
-            yield Theatre(cell, folder, "", configured(folder, {"everything": upstream}))
+            yield Theatre(cell, folder, "", configured(folder, {"everything": upstream}, express=cell.express))
 
 
 def direct(downstream: str, door: str, url: str) -> AbstractAsyncContextManager[Client]:
@@ -112,4 +121,4 @@ def direct(downstream: str, door: str, url: str) -> AbstractAsyncContextManager[
     return over_stdio(command, version=VERSIONS[downstream], capabilities=FULL)
 
 
-__all__ = ["CELLS", "PREFIXED", "Cell", "Theatre", "direct", "every", "opened"]
+__all__ = ["CELLS", "NO_LANE", "PREFIXED", "Cell", "Theatre", "direct", "every", "opened"]

@@ -96,11 +96,13 @@ def upstream_of(folder: Path, name: str, cast: Cast) -> Iterator[tuple[dict[str,
         yield {"url": url, **cast.options}, url
 
 
-def configured(folder: Path, upstreams: Mapping[str, Any], *, prefixed: bool = False, **rest: Any) -> Path:
+def configured(
+    folder: Path, upstreams: Mapping[str, Any], *, prefixed: bool = False, express: bool = True, **rest: Any
+) -> Path:
     """A configuration file for these upstreams."""
     naming = {"pattern": "mcp_{server}_{tool}" if prefixed else "{tool}"}
     path = folder / "manifold.json"
-    server = {"state_keys": [STATE_KEY]}
+    server = {"state_keys": [STATE_KEY], "express": express}
     path.write_text(json.dumps({"server": server, "naming": naming, "mcpServers": dict(upstreams), **rest}))
     return path
 

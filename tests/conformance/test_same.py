@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.cells import CELLS, PREFIXED, Theatre
+from tests.conformance.cells import CELLS, NO_LANE, PREFIXED, Theatre
 from tests.conformance.conftest import Direct
 from tests.conformance.scripts import SCRIPTS, normal
 from tests.conformance.wire import Client
@@ -10,7 +10,7 @@ from tests.conformance.wire import Client
 ODD_NAMES = ("126-character tool name", "name outside SEP-986 (space)")
 
 
-@pytest.mark.parametrize("theatre", CELLS, ids=lambda cell: cell.id, indirect=True)
+@pytest.mark.parametrize("theatre", CELLS + NO_LANE, ids=lambda cell: cell.id, indirect=True)
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_through_manifold_a_client_sees_the_same(
     theatre: Theatre, client: Client, baseline: Direct, name: str

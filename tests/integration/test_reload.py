@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
 
-from proxy.agents.view import changed_lists
+from proxy.agents.views import changed_lists
 from proxy.config.model import UpstreamConfig
 from proxy.errors import UnknownServer, UnknownTarget
 from proxy.model import StatusEvent, UpstreamState

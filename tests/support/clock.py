@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 async def settle() -> None:
     """Let every task run until it waits for something that only the test, or the network, can bring about."""
-    for _ in range(25):
+    for _ in range(60):
         await checkpoint()
 
 

@@ -111,6 +111,8 @@ class Site:
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
+    refuse: Callable[[], None] = lambda: None
+    """Take no new connections from now on; those that there are go on, as a server does that ends gracefully."""
     _more: anyio.Event = field(default_factory=anyio.Event)
 
     def note(self, request: Request) -> None:
@@ -153,6 +155,7 @@ async def serve(handler: Handler, *, tls: ssl.SSLContext | None = None, port: in
 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Protocol(connected), "127.0.0.1", port, ssl=tls)
+    site.refuse = server.close
     port = server.sockets[0].getsockname()[1]
     site.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/mcp"
     try:

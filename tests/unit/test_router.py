@@ -5,13 +5,15 @@ from typing import Any
 import anyio
 import pytest
 
-from proxy.agents.view import View, Views
+from proxy.agents.target import repeatable
+from proxy.agents.view import View
+from proxy.agents.views import Views
 from proxy.catalog.holder import CatalogHolder
 from proxy.catalog.policy import CatalogPolicy
 from proxy.config.model import Config
 from proxy.errors import Rejected, RoutingError, UnknownServer
 from proxy.model import Call, Caller, Listing
-from proxy.router import COMPLETION, Request, Routed, Router, repeatable
+from proxy.router import COMPLETION, Request, Routed, Router
 from proxy.upstream.registry import Registry
 from proxy.upstream.standing import Hooks
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.agents.selection import parts
-from proxy.agents.view import Views
+from proxy.agents.views import Views
 from proxy.catalog.holder import CatalogHolder
 from proxy.catalog.policy import CatalogPolicy
 from proxy.config.model import Config

@@ -148,6 +148,22 @@ async def test_ensuring_connects_anew_what_is_in_error() -> None:
         assert await names(manifold) == ["mcp_web_find"]
 
 
+async def test_ensuring_what_is_there_lets_others_run() -> None:
+    web = Peer("web").define("find")
+    async with serving(web), Manifold() as manifold:
+        await manifold.ensure_registered("web", web.entry())
+        ran = anyio.Event()
+
+        async def other() -> None:
+            ran.set()
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(other)
+                while not ran.is_set():
+                    assert not await manifold.ensure_registered("web", web.entry())
+
+
 async def test_changes_of_state_are_told_and_a_failing_callback_harms_nobody() -> None:
     told: list[tuple[str, str, str]] = []
     late: list[str] = []

@@ -132,6 +132,20 @@ async def test_a_session_that_the_server_forgot_costs_the_calls_on_other_session
     assert await runner.call("say", ASKABLE) == "say"
 
 
+@pytest.mark.parametrize("sharers", [PLAIN, ASKABLE], ids=["the first session", "another session"])
+async def test_a_call_whose_session_was_forgotten_meanwhile_is_still_answered(runner: Runner, sharers: Caller) -> None:
+    await runner.call("say", sharers)
+    opened = len(runner.server.site.of("initialize"))
+
+    async def forgets() -> None:
+        runner.server.forgotten.add(f"s{opened}")
+        assert await runner.call("say", sharers) == "say"
+
+    assert await while_somebody_waits(runner, sharers, forgets) == "wait"
+    assert len(runner.server.site.of("initialize")) == opened + 1
+    assert len(runner.server.site.of("tools/call")) == 4, "a call that had begun was made again"
+
+
 async def test_the_ids_of_requests_are_used_once_whatever_the_session(runner: Runner) -> None:
     for _ in range(3):
         await runner.call("say", PLAIN)

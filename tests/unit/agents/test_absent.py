@@ -7,7 +7,7 @@ import pytest
 
 from proxy.agents.absent import Absence, absences
 from proxy.agents.selection import parts
-from proxy.agents.view import Views
+from proxy.agents.views import Views
 from proxy.catalog.merge import merge
 from proxy.catalog.pinning import Pins, seal
 from proxy.catalog.policy import CatalogPolicy

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from proxy.agents.override import Overridden, Override
-from proxy.agents.view import View, Views
+from proxy.agents.view import View
+from proxy.agents.views import Views
 from proxy.agents.whocan import who_can
 from proxy.catalog.merge import merge
 from proxy.catalog.naming import NamingPolicy

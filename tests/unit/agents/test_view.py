@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agents.view import View, Views, changed_lists
+from proxy.agents.view import View
+from proxy.agents.views import Views, changed_lists
 from proxy.catalog.merge import merge
 from proxy.catalog.naming import NamingPolicy
 from proxy.catalog.policy import CatalogPolicy, Filters

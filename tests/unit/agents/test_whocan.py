@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.agents.misfits import Misfits, misfits
-from proxy.agents.view import Views
+from proxy.agents.views import Views
 from proxy.agents.whocan import Verdict, WhoCan, who_can
 from proxy.catalog.merge import merge
 from proxy.catalog.policy import CatalogPolicy, Filters

@@ -46,7 +46,7 @@ def test_the_answers_of_a_batch_are_one_line_and_everything_else_stands_alone() 
     other = PING.replace(b"1", b'"b"')
     assert door.apart(b"[" + PING + b"," + other + b"]") == [PING, other]
     note = JSONRPCNotification(jsonrpc="2.0", method="notifications/message")
-    assert door.frame(note) == b'{"jsonrpc":"2.0","method":"notifications/message"}\n'
+    assert door.frame(note) == b'{"jsonrpc":"2.0","method":"notifications/message"}'
     assert door.frame(answer("b")) == b""
     assert json.loads(door.frame(answer(7)))["id"] == 7
     whole: list[Any] = json.loads(door.frame(answer(1)))

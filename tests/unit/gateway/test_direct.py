@@ -1,7 +1,7 @@
 """Hot requests past ASGI: on the wire nothing tells them from uvicorn's own, and its connections stay in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,20 +12,22 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.gateway.direct import HttpProtocol
+from proxy.gateway.known import Known
+from proxy.gateway.serving import HttpServer
 from proxy.gateway.taken import Direct, Taken
 from tests.support.raw_http import left_to_the_collector, read_late, request, running, told
 
 HEAD = b"content-type: application/json\r\n"
-Serve = Callable[[Taken], Awaitable[bool]]
+Serve = Callable[[Taken], Coroutine[Any, Any, None]]
 
 
-async def echo(taken: Taken) -> bool:
+async def echo(taken: Taken) -> None:
     """Answer with the body, at once where that is possible."""
-    body = bytes(taken.body)
-    return taken.whole(200, HEAD, body) or await streamed(taken)
+    if not taken.whole(200, HEAD, bytes(taken.body)):
+        await streamed(taken)
 
 
-async def streamed(taken: Taken) -> bool:
+async def streamed(taken: Taken) -> None:
     """The same by ASGI messages."""
     body = bytes(taken.body)
     send = cast("Send", taken.send)
@@ -33,7 +35,6 @@ async def streamed(taken: Taken) -> bool:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body[:3], "more_body": True})
     await send({"type": "http.response.body", "body": body[3:]})
-    return True
 
 
 @dataclass
@@ -44,15 +45,24 @@ class Door:
     bodies: list[bytes] = field(default_factory=list)
     largest: int = 1 << 20
     fitted: int = 0
+    declines: Callable[[Taken], bool] = lambda _taken: False
+    tasks: list[int] = field(default_factory=list)
+    """By which task each was served."""
+    over: int = 0
 
-    def fit(self, url: bytes, scope: Scope) -> Mapping[bytes, bytes] | None:
+    def fit(self, url: bytes, scope: Scope) -> Known | None:
         self.fitted += 1
         headers = dict(scope["headers"])
-        return headers if url == b"/hot" and b"content-length" in headers else None
+        return Known(headers) if url == b"/hot" and b"content-length" in headers else None
 
-    async def serve(self, taken: Taken) -> bool:
+    def begin(self, taken: Taken) -> Coroutine[Any, Any, None] | None:
         self.bodies.append(bytes(taken.body))
-        return await self.how(taken)
+        assert taken.task is asyncio.current_task()
+        self.tasks.append(id(taken.task))
+        return None if self.declines(taken) else self.how(taken)
+
+    def closed(self) -> None:
+        self.over += 1
 
 
 @dataclass
@@ -190,11 +200,11 @@ async def test_a_head_that_was_had_before_is_not_looked_at_again() -> None:
 
 
 async def test_what_is_declined_of_a_known_head_is_served_by_the_app_as_it_came() -> None:
-    async def only_the_first(taken: Taken) -> bool:
+    def all_but_the_first(taken: Taken) -> bool:
         taken.declined = taken.body != b"first"
-        return not taken.declined and await echo(taken)
+        return taken.declined
 
-    app = App(Door(only_the_first))
+    app = App(Door(declines=all_but_the_first))
     turns = ((request(b"first"),), (request(b"again!"),), (request(b"thr")[:-3], b"thr"))
     async with running(app) as (_, port):
         said = await talk(port, turns)
@@ -202,6 +212,12 @@ async def test_what_is_declined_of_a_known_head_is_served_by_the_app_as_it_came(
     lengths = [dict(scope["headers"])[b"content-length"] for scope in app.scopes]
     assert lengths == [b"6", b"3", b"4"]
     assert all(scope["manifold.declined"] for scope in app.scopes)
+
+
+async def all_gone(server: HttpServer) -> None:
+    """Wait until a server has no connections left, and nothing that it serves."""
+    while server.server_state.connections or server.server_state.tasks:  # noqa: ASYNC110 - uvicorn tells nobody
+        await asyncio.sleep(0)
 
 
 async def test_a_client_that_leaves_in_a_body_leaves_nothing_behind() -> None:
@@ -212,9 +228,7 @@ async def test_a_client_that_leaves_in_a_body_leaves_nothing_behind() -> None:
         await stream.receive()
         await stream.send(request(b"second")[:-3])
         await stream.aclose()
-        while server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
-            await asyncio.sleep(0)
-        assert not server.server_state.tasks
+        await all_gone(server)
     assert door.bodies == [b"first"]
 
 
@@ -228,11 +242,8 @@ async def test_what_is_unusual_is_left_to_uvicorn(case: str) -> None:
 
 
 async def test_what_is_declined_is_served_by_the_app_as_it_came() -> None:
-    async def no(_taken: Taken) -> bool:
-        return False
-
     scopes = []
-    for direct in (Door(no), None):
+    for direct in (Door(declines=lambda _taken: True), None):
         app = App(direct)
         async with running(app) as (_, port):
             assert (await told(port, request(b"first") + LAST)).endswith(b"last")
@@ -241,7 +252,7 @@ async def test_what_is_declined_is_served_by_the_app_as_it_came() -> None:
 
 
 async def test_a_failure_is_answered_as_uvicorn_does() -> None:
-    async def broken(_taken: Taken) -> bool:
+    async def broken(_taken: Taken) -> None:
         raise RuntimeError("no")
 
     async with running(App(Door(broken))) as (_, port):
@@ -249,10 +260,9 @@ async def test_a_failure_is_answered_as_uvicorn_does() -> None:
 
 
 async def test_a_second_answer_is_not_sent() -> None:
-    async def twice(taken: Taken) -> bool:
+    async def twice(taken: Taken) -> None:
         assert taken.whole(200, b"", b"one")
         assert not taken.whole(200, b"", b"two")
-        return True
 
     async with running(App(Door(twice))) as (_, port):
         assert (await told(port, LAST)).endswith(b"\r\n\r\none")
@@ -262,12 +272,11 @@ async def test_a_client_that_leaves_is_noticed_behind_the_body() -> None:
     heard: list[Any] = []
     left, came = anyio.Event(), anyio.Event()
 
-    async def wait(taken: Taken) -> bool:
+    async def wait(taken: Taken) -> None:
         came.set()
         while not heard or heard[-1]["type"] != "http.disconnect":
             heard.append(await taken.receive())
         left.set()
-        return True
 
     async with running(App(Door(wait))) as (_, port):
         stream = await anyio.connect_tcp("127.0.0.1", port)
@@ -289,10 +298,10 @@ async def test_a_client_that_does_not_read_makes_the_answer_wait() -> None:
 async def test_a_server_that_stops_waits_for_what_it_serves() -> None:
     came, go = anyio.Event(), anyio.Event()
 
-    async def wait(taken: Taken) -> bool:
+    async def wait(taken: Taken) -> None:
         came.set()
         await go.wait()
-        return await echo(taken)
+        await echo(taken)
 
     async with running(App(Door(wait))) as (server, port):
         stream = await anyio.connect_tcp("127.0.0.1", port)
@@ -311,9 +320,9 @@ async def test_a_server_that_stops_waits_for_what_it_serves() -> None:
 
 
 async def test_an_idle_connection_is_closed_and_one_that_is_used_is_not() -> None:
-    async def late(taken: Taken) -> bool:
+    async def late(taken: Taken) -> None:
         await asyncio.sleep(0.3)  # much longer than a connection may be idle
-        return await echo(taken)
+        await echo(taken)
 
     async with running(App(Door(late)), keep_alive=0.05) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -335,9 +344,9 @@ async def test_an_answer_leaves_nothing_to_the_collector(how: Serve) -> None:
 async def test_a_request_that_is_taken_has_all_that_uvicorn_gives_one() -> None:
     seen: list[Taken] = []
 
-    async def keep(taken: Taken) -> bool:
+    async def keep(taken: Taken) -> None:
         seen.append(taken)
-        return await echo(taken)
+        await echo(taken)
 
     async with running(App(Door(keep))) as (_, port):
         await told(port, LAST)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.gateway.known import Known
 from proxy.gateway.repeated import LARGEST, Repeated
 
 HEADERS = [(b"host", b"x"), (b"content-length", b"5"), (b"accept", b"*/*")]
@@ -14,7 +15,7 @@ SCOPE: dict[str, Any] = {"type": "http", "headers": HEADERS, "state": {"kept": 1
 
 
 def known(data: bytes = HEAD + b"hello") -> Repeated:
-    found = Repeated.of(data, SCOPE, dict(HEADERS))
+    found = Repeated.of(data, SCOPE, Known(dict(HEADERS)))
     assert found is not None
     return found
 
@@ -62,7 +63,7 @@ def test_a_part_of_a_head_is_not_known(length: int) -> None:
     ],
 )
 def test_an_unusual_head_is_not_kept(head: bytes) -> None:
-    assert Repeated.of(head + b"hello", SCOPE, dict(HEADERS)) is None
+    assert Repeated.of(head + b"hello", SCOPE, Known(dict(HEADERS))) is None
 
 
 def test_each_request_may_have_a_scope_of_its_own_with_its_own_length() -> None:
@@ -74,4 +75,4 @@ def test_each_request_may_have_a_scope_of_its_own_with_its_own_length() -> None:
 
 
 def test_what_all_requests_share_does_not_name_a_length() -> None:
-    assert b"content-length" not in known().headers
+    assert b"content-length" not in known().known.headers

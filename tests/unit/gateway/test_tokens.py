@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config.model import Config
 from proxy.errors import ConfigError
-from proxy.gateway.identity import INVALID, MISSING, Access, Identity
+from proxy.gateway.identity import INVALID, MISSING, NOBODY, Access, Identity
 from proxy.gateway.tokens import FILE, PREFIX, TokenFile
 from proxy.model import Principal
 
@@ -78,6 +78,16 @@ def test_the_first_token_makes_a_running_manifold_ask_and_it_never_stops(tmp_pat
     file.revoke("bob")
     assert identity.recall(None) is MISSING
     file.path.unlink()
+    assert identity.recall(None) is MISSING
+
+
+def test_the_first_token_is_good_at_once_also_right_after_a_look_that_found_none(tmp_path: Path) -> None:
+    identity = Identity(Config.model_validate({"agents": {"a": {}}}), tmp_path, Now())
+    assert identity.recall(header("none")) is NOBODY
+    token, record = TokenFile(tmp_path).create("bob", agents=["a"])
+    found = identity.recall(header(token))
+    assert isinstance(found, Access)
+    assert found.principal.id == f"token:{record.id}"
     assert identity.recall(None) is MISSING
 
 

@@ -8,7 +8,7 @@ import structlog.testing
 
 from proxy.errors import Lost, Rejected, UnknownTarget
 from proxy.model import Caller, Principal, Reply
-from proxy.service.access import GUESSES, SAMPLE, AccessLog, Mode
+from proxy.service.access import FAILURES, GUESSES, SAMPLE, AccessLog, Mode
 from proxy.service.observe import Observation, Outcome
 from tests.support.services import make_call
 
@@ -118,3 +118,23 @@ def test_who_guesses_without_end_does_not_fill_the_log_and_hides_nobody() -> Non
         guess(guesser)
     assert logs[-1]["suppressed"] == 100
     assert "suppressed" not in logs[0]
+
+
+def test_failures_without_end_do_not_fill_the_log_and_hide_no_other() -> None:
+    now = 0.0
+    access = AccessLog(clock=lambda: now)
+    rate, burst = FAILURES
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(burst + 100):
+            access.observed(LOST)
+        assert len(logs) == burst
+        access.observed(REFUSED)
+        assert logs[-1]["error"] == "rejected"
+        now = 1.0 / rate
+        access.observed(LOST)
+    assert logs[-1]["suppressed"] == 100
+    assert "suppressed" not in logs[0]
+
+
+def test_whoever_wants_all_calls_in_the_log_has_all_of_them() -> None:
+    assert len(logged("all", *[LOST] * 200)) == 200

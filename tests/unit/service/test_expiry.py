@@ -112,7 +112,7 @@ async def test_an_alarm_rings_exactly_when_its_time_is_over(steps: list[tuple[st
 
 
 async def limited(lane: Lane, record: list[str]) -> None:
-    limit = Limit(lane)
+    limit = Limit(lane=lane)
     try:
         await anyio.sleep_forever()
     except asyncio.CancelledError as error:
@@ -193,7 +193,7 @@ async def test_a_swallowed_cancellation_is_taken_back_too() -> None:
     left: list[int] = []
 
     async def stubborn() -> None:
-        limit = Limit(lane)
+        limit = Limit(lane=lane)
         try:
             await anyio.sleep_forever()
         except asyncio.CancelledError:
@@ -213,7 +213,7 @@ async def test_a_swallowed_cancellation_is_taken_back_too() -> None:
 
 async def test_the_time_stands_still_while_a_limit_is_held() -> None:
     clock = ManualClock()
-    limit = Limit(Lane(clock, 10.0))
+    limit = Limit(lane=Lane(clock, 10.0))
     try:
         limit.hold()
         limit.hold()

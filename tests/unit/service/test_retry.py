@@ -25,7 +25,7 @@ from proxy.service.retry import Retry, RetryPolicy
 from tests.support.clock import ManualClock, settle
 from tests.support.services import OK, TOOL_ERROR, Ear, Held, Running, Scripted, make_call
 
-NOT_SENT = [ConnectFailed("down"), SessionGone("404")]
+NOT_SENT = [ConnectFailed("down"), RateLimited("full", retry_after=0.5)]
 MAYBE_SENT = [Lost("died"), AttemptTimeout("slow"), ProtocolFault("garbage"), DeadlineExceeded("late")]
 FINAL = [
     Rejected(-32602, "bad arguments"),
@@ -34,6 +34,7 @@ FINAL = [
     QueueFull("full"),
     Draining("stopping"),
     RateLimited("slow down"),
+    SessionGone("404, of a new session as well"),
 ]
 
 

@@ -199,7 +199,7 @@ async def test_whatever_happens_every_call_ends_is_seen_once_and_leaves_nothing_
 
 
 async def test_a_call_that_was_not_sent_recovers_without_the_downstream_noticing() -> None:
-    upstream = FaultyUpstream([Fault.REFUSE, Fault.FORGET, Fault.LIMIT])
+    upstream = FaultyUpstream([Fault.REFUSE, Fault.LIMIT, Fault.REFUSE])
     async with anyio.create_task_group() as tasks:
         tower = Tower(tasks)
         running = Running(tasks, tower.around(upstream), make_call("write"))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from proxy.upstream.fresh import CALM, LONGEST, Freshness, Pace, keep_fresh
+from proxy.upstream.fresh import CALM, LONGEST, PAGE_REST, Freshness, Pace, keep_fresh
 from tests.support.clock import ManualClock, settle
 
 
@@ -17,9 +17,11 @@ class Upstream:
         self.clock = ManualClock(0.0)
         self.fresh = Freshness()
         self.listed: list[float] = []
+        self.pages = 1
 
-    async def relist(self) -> None:
+    async def relist(self) -> int:
         self.listed.append(self.clock.now())
+        return self.pages
 
     async def change(self, *, every: float, until: float) -> None:
         """It says that its lists changed, again and again."""
@@ -66,3 +68,18 @@ async def test_after_a_storm_the_next_change_is_listed_at_once() -> None:
         await settle()
         now = one.clock.now()
     assert one.listed[-1] == now
+
+
+async def test_the_longer_a_list_is_the_more_rarely_a_storm_has_it_listed() -> None:
+    async with kept() as one:
+        one.pages = 1000
+        await one.change(every=0.25, until=2.5 * 1000 * PAGE_REST)
+    assert one.listed == [0.0, 1000 * PAGE_REST, 2000 * PAGE_REST]
+
+
+async def test_a_long_list_is_listed_at_once_when_the_first_change_comes() -> None:
+    async with kept() as one:
+        one.pages = 1000
+        await one.clock.advance(5.0)
+        await one.change(every=1.0, until=6.0)
+    assert one.listed == [5.0]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.upstream.share import BURST, PART, Metered, Share, Turns
-from proxy.upstream.slices import TURN
+from proxy.upstream.slices import BRIEF, TURN
 
 
 class Watch:
@@ -61,6 +61,65 @@ def test_one_large_message_does_not_silence_it_for_long() -> None:
     used(share, watch, 60.0)
     watch.at += 1.0
     assert share.rest() == 0.0
+
+
+@given(st.lists(st.floats(TURN, 20 * TURN), min_size=50, max_size=200))
+def test_a_flood_has_all_of_a_loop_that_nobody_else_wants(turns: list[float]) -> None:
+    watch = Watch()
+    share = Share(watch, others=lambda _now: False)
+    for turn in turns:
+        used(share, watch, turn)
+        assert share.rest() == 0.0
+
+
+def test_a_flood_that_had_all_of_it_gets_its_part_as_soon_as_others_want_it_and_has_no_debt() -> None:
+    watch, others = Watch(), [False]
+    share = Share(watch, others=lambda _now: others[0])
+    for _ in range(100):
+        used(share, watch, TURN)
+        assert share.rest() == 0.0
+    others[0] = True
+    used(share, watch, TURN)
+    assert 0.0 < share.rest() <= 2 * TURN / PART
+    others[0] = False
+    assert share.rest() == 0.0
+
+
+def test_others_are_asked_for_only_when_the_credit_is_spent() -> None:
+    asked: list[float] = []
+    watch = Watch()
+
+    def others(now: float) -> bool:
+        asked.append(now)
+        return True
+
+    share = Share(watch, others=others)
+    used(share, watch, BURST / 2)
+    share.rest()
+    assert asked == []
+    used(share, watch, BURST)
+    share.rest()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("crowded", "turns"), [(True, 10), (False, 2)])
+async def test_turns_are_brief_while_others_want_the_loop(crowded: bool, turns: int) -> None:
+    watch, ran = Watch(), [0]
+    share = Share(watch, part=1.0, others=lambda _now: crowded)
+    work = Turns(share)
+
+    async def others() -> None:
+        while True:
+            ran[0] += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        for _ in range(10):
+            watch.at += BRIEF
+            await work.pause()
+        tasks.cancel_scope.cancel()
+    assert ran[0] in (turns, turns + 1)
 
 
 async def test_a_task_lets_others_run_as_long_as_the_share_says() -> None:

@@ -22,7 +22,7 @@ from proxy.model import UpstreamState as S
 from proxy.service.backoff import ceiling
 from proxy.service.health import HealthStatus
 from proxy.upstream.lifecycle import SERVING
-from proxy.upstream.standing import Hooks
+from proxy.upstream.standing import AGAIN, FREE, Hooks
 from proxy.upstream.supervisor import BACKOFF, CRASH_LOOP, STABLE, Means
 from proxy.upstream.upstream import Upstream
 from tests.support.clock import ManualClock, settle
@@ -195,7 +195,7 @@ class Lives(RuleBasedStateMachine):
         else:
             link.die("crashed")
         self.call(answered=False)
-        self.run(self.clock.advance(2.0))
+        self.run(self.clock.advance(2.0 + AGAIN))
         self.answer()
         assert isinstance(self.calls[-1].result(), Reply)
 
@@ -305,6 +305,7 @@ class Lives(RuleBasedStateMachine):
             else:
                 wanted = any(before.left <= want <= after.began for want in self.wants)
                 assert after.began == due or (wanted and after.began < due), (failures, before, after)
+                assert after.began >= self._soonest(before, failures, due), (failures, before, after)
 
     def _rested(self, life: Life) -> bool:
         """Whether the count of failures begins anew with the end of a life."""
@@ -318,6 +319,12 @@ class Lives(RuleBasedStateMachine):
         if life.ready is None and life.door is Door.AUTH:
             return S.AUTH_REQUIRED
         return S.ERROR if failures >= CRASH_LOOP else S.BACKING_OFF
+
+    def _soonest(self, life: Life, failures: int, due: float) -> float:
+        """When it may be tried again because somebody wants it."""
+        assert life.closed is not None
+        rests = failures > FREE and life.ready is not None and not life.idle
+        return min(due, life.closed + AGAIN) if rests else life.closed
 
     def _due(self, life: Life, failures: int) -> float:
         """When it is tried again though nobody wants it."""

@@ -183,6 +183,12 @@ def test_params_that_are_no_object_are_refused() -> None:
         one(b'{"jsonrpc":"2.0","id":1,"method":"m","params":[1]}').decoded_params()
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"1" * 5000])
+def test_params_with_a_number_that_no_decoder_takes_are_malformed(number: bytes) -> None:
+    with pytest.raises(Malformed):
+        one(b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":%b}}' % number).decoded_params()
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
