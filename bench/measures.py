@@ -150,7 +150,7 @@ def _beside(shape: Upstreams, faulty: str, callers: dict[str, int], size: Size) 
 def _flood(url: str, tool: str, callers: int) -> Iterator[None]:
     """Keep so many calls to a tool under way, whatever becomes of them."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [*LOAD, url, tool, str(callers), "600", "handshake", "tools/call", "careless"]
+        command = [*LOAD, url, tool, str(callers), "600", "modern", "tools/call", "careless"]
         with running(command, Path(folder)):
             time.sleep(1.0)
             yield

@@ -11,7 +11,7 @@ RATE: Final = 50.0
 """Failures of one upstream that are told in a second, in the long run."""
 BURST: Final = 20
 """Failures that are told at once after a quiet time."""
-LONGEST: Final = 0.5
+LONGEST: Final = 2.0
 """Seconds that one error waits at most, however many come."""
 
 

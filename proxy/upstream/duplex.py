@@ -203,7 +203,7 @@ class DuplexLink(ABC):
 
     def turn(self) -> float:
         """Seconds for which it may keep the event loop to itself."""
-        return self._large.turn()
+        return self._large.reading()
 
     def _said(self, message: Message) -> None:
         """Take what nobody asked for."""

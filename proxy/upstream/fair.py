@@ -8,6 +8,7 @@ from anyio.lowlevel import RunVar
 
 from proxy.upstream.demand import Demand
 from proxy.upstream.share import LARGE_PART, Share
+from proxy.upstream.slices import BRIEF
 
 
 class Fair:
@@ -28,7 +29,7 @@ class Fair:
         share = self._large.get(who)
         if share is None:
             others = partial(self.demand.of_others, who)
-            share = self._large[who] = Share(part=LARGE_PART, others=others)
+            share = self._large[who] = Share(part=LARGE_PART, others=others, brief=BRIEF)
         return share
 
 

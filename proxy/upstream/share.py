@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
-from proxy.upstream.slices import BRIEF, TURN
+from proxy.upstream.slices import TURN
 
 T = TypeVar("T")
 
@@ -44,9 +44,10 @@ class Share:
         clock: monotonic seconds.
         part: of the loop, that it may have in the long run.
         others: whether anybody else wants the loop at a time of that clock.
+        brief: seconds for which it may keep the loop to itself while others want it.
     """
 
-    __slots__ = ("__weakref__", "_at", "_clock", "_credit", "_others", "_part")
+    __slots__ = ("__weakref__", "_at", "_brief", "_clock", "_credit", "_others", "_part")
 
     def __init__(
         self,
@@ -54,8 +55,10 @@ class Share:
         *,
         part: float = PART,
         others: Callable[[float], bool] = lambda _now: True,
+        brief: float = TURN,
     ) -> None:
         self._clock = clock
+        self._brief = brief
         self._part = part
         self._others = others
         self._credit = BURST
@@ -90,7 +93,11 @@ class Share:
 
     def turn(self) -> float:
         """Seconds for which it may keep the loop to itself."""
-        return BRIEF if self.crowded else TURN
+        return self._brief if self.crowded else TURN
+
+    def reading(self) -> float:
+        """The same for reading a link, which need not be brief while nothing comes that counts here."""
+        return self.turn() if self._credit < BURST else TURN
 
 
 class Turns:

@@ -105,7 +105,7 @@ def test_others_are_asked_for_only_when_the_credit_is_spent() -> None:
 @pytest.mark.parametrize(("crowded", "turns"), [(True, 10), (False, 2)])
 async def test_turns_are_brief_while_others_want_the_loop(crowded: bool, turns: int) -> None:
     watch, ran = Watch(), [0]
-    share = Share(watch, part=1.0, others=lambda _now: crowded)
+    share = Share(watch, part=1.0, others=lambda _now: crowded, brief=BRIEF)
     work = Turns(share)
 
     async def others() -> None:
@@ -194,3 +194,11 @@ async def test_what_is_metered_can_be_cancelled_and_fails_as_it_is() -> None:
     assert told == ["cancelled"]
     with pytest.raises(ValueError, match="no"):
         await Metered(failing(), share)
+
+
+def test_a_link_is_read_briefly_only_while_what_is_large_comes() -> None:
+    watch = Watch()
+    share = Share(watch, others=lambda _now: True, brief=BRIEF)
+    assert share.reading() == TURN
+    used(share, watch, BURST / 2)
+    assert share.reading() == BRIEF
