@@ -114,7 +114,7 @@ HASTY: Final = {"timeout": "800ms"}
 """For faults that nothing but a timeout ends. Others have time: the faulty ones run when nobody else wants to."""
 FLOODED: Final = {"timeout": "30s"}
 LARGE_FACTOR: Final = 4.0
-"""Frames of 50 MB are not at the aim yet (docs/known-gaps.md): beside them it is 2.7 to 3.3 times as high."""
+"""Frames of 50 MB are not at the aim yet (docs/known-gaps.md): beside them it is 2.2 to 2.8 times as high."""
 TOO_LARGE: Final = ("more than the 4194304 allowed", "Raise max_message")
 
 FAULTS: Final = {
