@@ -100,29 +100,58 @@ async def opened(where: "str | Path | Storage | None") -> AsyncIterator[Storage]
         yield store
 
 
+async def keep(storage: Storage, key: str, value: Mapping[str, Any], *, collection: str) -> None:
+    """Keep something even if whoever asks is being cancelled: it would be lost. Raises TimeoutError after 5 s."""
+    with anyio.CancelScope(shield=True), anyio.fail_after(_PATIENCE):
+        await storage.put(key, value, collection=collection)
+
+
 def _store(where: str | Path) -> Storage:
     url = urlsplit(str(where))
     if isinstance(where, Path) or not url.scheme:
-        return _files(Path(where))
+        return _Files(Path(where))
     if url.scheme == "memory":
         return MemoryStore()
     if url.scheme == "file":
-        return _files(Path(url.path))
+        return _Files(Path(url.path))
     if url.scheme in ("redis", "rediss"):
         return _redis(str(where))
     raise ConfigError([Problem("storage", f"there is no kind of storage {url.scheme!r}", _FORMS)])
 
 
-def _files(directory: Path) -> FileTreeStore:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # tokens may be in it
-    except OSError as error:
-        raise ConfigError([Problem("storage", f"{directory}: {error.strerror}", _FORMS)]) from None
-    return FileTreeStore(
-        data_directory=directory,
-        key_sanitization_strategy=FileTreeV1KeySanitizationStrategy(directory),
-        collection_sanitization_strategy=FileTreeV1CollectionSanitizationStrategy(directory),
-    )
+class _Files:
+    """A directory as a storage.
+
+    Whatever was begun here ends: a cancellation in the middle would leave a file open (aiofile opens and closes files
+    in threads, and forgets those for which nobody waits any more).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # tokens may be in it
+        except OSError as error:
+            raise ConfigError([Problem("storage", f"{directory}: {error.strerror}", _FORMS)]) from None
+        self._store = FileTreeStore(
+            data_directory=directory,
+            key_sanitization_strategy=FileTreeV1KeySanitizationStrategy(directory),
+            collection_sanitization_strategy=FileTreeV1CollectionSanitizationStrategy(directory),
+        )
+
+    async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
+        with anyio.CancelScope(shield=True):
+            found: dict[str, Any] | None = await self._store.get(key, collection=collection)
+        return found
+
+    async def put(
+        self, key: str, value: Mapping[str, Any], *, collection: str | None = None, ttl: float | None = None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._store.put(key, value, collection=collection, ttl=ttl)
+
+    async def delete(self, key: str, *, collection: str | None = None) -> bool:
+        with anyio.CancelScope(shield=True):
+            there: bool = await self._store.delete(key, collection=collection)
+        return there
 
 
 def _redis(url: str) -> Storage:
@@ -148,13 +177,15 @@ async def kept_figures(recorder: Recorder, storage: Storage) -> AsyncIterator[No
 
 
 async def _keep(recorder: Recorder, storage: Storage) -> None:
-    with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE) as scope:
-        try:
-            await storage.put(_SNAPSHOT, recorder.snapshot(), collection=METRICS)
-        except Exception as error:  # noqa: BLE001 - same
-            log.warning("metrics.not_kept", reason=f"{type(error).__name__}: {error}")
-    if scope.cancelled_caught:
-        log.warning("metrics.not_kept", reason=f"the storage took longer than {_PATIENCE:g} s")
+    try:
+        await keep(storage, _SNAPSHOT, recorder.snapshot(), collection=METRICS)
+    except Exception as error:  # noqa: BLE001 - same
+        log.warning("metrics.not_kept", reason=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    late = isinstance(error, TimeoutError) and not str(error)
+    return f"it took longer than {_PATIENCE:g} s" if late else f"{type(error).__name__}: {error}"
 
 
 class StoredListings:
@@ -177,14 +208,14 @@ class StoredListings:
             text = packed(upstream, identity, listing, at=at).decode()
             anyio.from_thread.run(self._put, _key(upstream, identity), {"listing": text})
         except Exception as error:  # noqa: BLE001 - same
-            return f"the storage did not take it: {type(error).__name__}: {error}"
+            return f"the storage did not take it: {_reason(error)}"
         return ""
 
     async def _get(self, key: str) -> dict[str, Any] | None:
         return await self._storage.get(key, collection=LISTINGS)
 
     async def _put(self, key: str, value: Mapping[str, Any]) -> None:
-        await self._storage.put(key, value, collection=LISTINGS)
+        await keep(self._storage, key, value, collection=LISTINGS)
 
 
 def _key(upstream: str, identity: str) -> str:
@@ -223,7 +254,7 @@ class StoredPins:
         try:
             anyio.from_thread.run(self._put, _key(owner.upstream, ""), {"pins": packed_pins(owner, pins).decode()})
         except Exception as error:
-            reason = f"the storage did not take the pins: {type(error).__name__}: {error}"
+            reason = f"the storage did not take the pins: {_reason(error)}"
             raise ConfigError([Problem("storage", reason)]) from error
 
     def deciding(self) -> AbstractContextManager[None]:
@@ -234,4 +265,4 @@ class StoredPins:
         return await self._storage.get(key, collection=PINS)
 
     async def _put(self, key: str, value: Mapping[str, Any]) -> None:
-        await self._storage.put(key, value, collection=PINS)
+        await keep(self._storage, key, value, collection=PINS)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from proxy.credentials.grant import Entry
 from proxy.credentials.vault import FOLDER, LOCK_PATIENCE, Sealed, Slot, Stamp, Vault
-from proxy.store.storage import TOKENS, Storage
+from proxy.store.storage import TOKENS, Storage, keep
 
 _NONCE: Final = 12
 _MEMORY: Final = "memory"
@@ -74,7 +74,7 @@ class StoredVault(Vault):
         body = AESGCM(self._opener()).encrypt(nonce, msgspec.json.encode(entry), slot.digest.encode())
         kept = {"sealed": base64.b64encode(nonce + body).decode()}
         try:
-            anyio.from_thread.run(partial(self._storage.put, slot.digest, kept, collection=TOKENS))
+            anyio.from_thread.run(partial(keep, self._storage, slot.digest, kept, collection=TOKENS))
         except Exception as error:
             text = f"the login cannot be kept: {type(error).__name__}"
             raise Sealed(text, upstream=slot.upstream) from error

@@ -1,9 +1,11 @@
 """The storages: one behaviour, three places."""
 
+import gc
 import shutil
 import socket
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,6 +163,68 @@ async def test_a_storage_that_fails_costs_no_start() -> None:
     assert "away" in loaded.reason
     async with kept_figures(Recorder(), Failing()):
         pass
+
+
+async def _cancelled_after(moments: int, storage: Storage, key: str) -> None:
+    async def at_work(scope: anyio.CancelScope) -> None:
+        with scope:
+            await storage.put(key, {"a": 1}, collection="agent-a")
+            await storage.get(key, collection="agent-a")
+
+    scope = anyio.CancelScope()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(at_work, scope)
+        for _ in range(moments):
+            await checkpoint()
+        scope.cancel()
+
+
+async def test_whoever_is_cancelled_while_files_are_written_leaves_none_open(tmp_path: Path) -> None:
+    async with opened(tmp_path / "store") as storage:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ResourceWarning)
+            for moments in range(120):
+                await _cancelled_after(moments, storage, f"key-{moments}")
+            gc.collect()
+        assert [str(warning.message) for warning in warned] == []
+        assert list((tmp_path / "store").rglob("*.tmp")) == []
+
+
+class Slow:
+    """A storage that takes its time to put something; says when it has begun."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+        self.kept: dict[tuple[str | None, str], Any] = {}
+
+    async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
+        return self.kept.get((collection, key))
+
+    async def put(self, key: str, value: Any, *, collection: str | None = None, ttl: float | None = None) -> None:
+        del ttl
+        self.begun.set()
+        for _ in range(100):
+            await checkpoint()
+        self.kept[collection, key] = dict(value)
+
+    async def delete(self, key: str, *, collection: str | None = None) -> bool:
+        return self.kept.pop((collection, key), None) is not None
+
+
+async def test_what_is_being_put_when_the_end_comes_is_not_lost() -> None:
+    storage = Slow()
+    keeper = StoredListings(storage)
+    said: list[str] = []
+
+    async def save() -> None:
+        said.append(await anyio.to_thread.run_sync(lambda: keeper.save("web", "here", LISTING, at=1.0)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(save)
+        await storage.begun.wait()
+        tasks.cancel_scope.cancel()
+    assert said == [""]
+    assert len(storage.kept) == 1
 
 
 @pytest.mark.parametrize("wrong", ["mongo://here", "redis+x://here"])
