@@ -135,13 +135,3 @@ async def question(lane: OnLane, method: str, params: Params | None) -> Json:
         fault = message.fault
         raise Rejected(fault.code, fault.message, fault.data)
     return msgspec.json.decode(message.result)
-
-
-def number_of(message: envelope.Message) -> int | str | float | None:
-    """The id of a request."""
-    return None if message.id is msgspec.UNSET else message.id
-
-
-def is_hot(method: str) -> bool:
-    """Whether requests of this method are answered here, in both eras."""
-    return method in HOT

@@ -182,7 +182,7 @@ def _taken(
         entry = msgspec.json.decode(raw)
         name = entry.get(one.name) if isinstance(entry, dict) else None
         known = before.get(name) if isinstance(name, str) else None
-        entries.append(known if known is not None and known == entry else entry)
+        entries.append(known if known is not None and _same(known, entry) else entry)
         yield
 
 
@@ -195,9 +195,9 @@ def _by_name(entries: Iterable[Params], name: str) -> Steps[dict[str, Params]]:
     return found
 
 
-def _same(listing: Listing, other: Listing) -> bool:
+def _same(one: Listing | Params, other: Listing | Params) -> bool:
     try:
-        return listing == other
+        return one == other
     except RecursionError:  # nested more deeply than can be compared; a catalog leaves such entries out
         return False
 

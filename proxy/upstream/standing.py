@@ -179,11 +179,10 @@ class Standing:
         return listing
 
     def publish(self, listing: Listing) -> None:
-        """Take in what the upstream offers now. What is the same as before stays the very same: it is worth no work."""
-        known = self.listing
-        self.listing = offered = known if known is not None and known == listing else listing
+        """Take in what the upstream offers now; the listing that was known already, if nothing differs (``Lister``)."""
+        self.listing = listing
         self.fresh.listed(self.clock.now())
-        self._tell(lambda: self._hooks.listing(self.name, offered))
+        self._tell(lambda: self._hooks.listing(self.name, listing))
 
     def heard(self, method: str, params: Params | None) -> None:
         """The upstream said something that belongs to no call."""

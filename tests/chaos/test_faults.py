@@ -1,7 +1,7 @@
 """One faulty upstream at a time beside a healthy one: its callers get the right error, and nobody else notices.
 
 How the neighbour is measured: a steady stream of calls to it goes on all the time, and the fault is there in every
-second phase of one run. The median 99th percentile beside the fault may be no more than 1.5 times that of the calm
+second phase of one run. Beside the fault the median 99th percentile may be ``FACTOR`` times as high as in the calm
 phases, plus what calm phases differ by among themselves: see ``steady``. A failed call of the neighbour fails the test
 at once. The faulty process and those who call it have processes of their own, and the system runs them when nobody
 else wants the processor: in life they run elsewhere, and what 20 000 notifications or 50 MB cost their sender and
@@ -25,7 +25,7 @@ from proxy.config.load import load
 from proxy.model import Listing
 from proxy.upstream.identity import identity_of
 from tests.chaos.apart import Apart, apart
-from tests.chaos.calling import Json, calling
+from tests.chaos.calling import Caller, Json, calling
 from tests.chaos.steady import FACTOR, measure
 from tests.support import scripted
 from tests.support.faulty import FLOOD, faulty_child, faulty_site
@@ -212,6 +212,18 @@ async def undisturbed(manifold: Manifold, fault: Fault) -> None:
         await manifold.until(lambda: sum(heard) + dropped() == fault.hears * len(heard) or None)
     print(measured)
     assert measured.undisturbed, str(measured)
+
+
+@asynccontextmanager
+async def beside(folder: Path, fault: Fault) -> AsyncIterator[tuple[Caller, Apart]]:
+    """Callers of a healthy upstream and, on a core apart, of one that floods or answers with much."""
+    async with fault.config(folder) as upstream:
+        upstreams = {"faulty": {**upstream, **QUICK, **FLOODED}, "healthy": scripted.upstream("healthy", "work")}
+        async with serving(Home(folder).write(upstreams)) as manifold:
+            for name in upstreams:
+                await manifold.event("upstream.state", upstream=name, new="ready")
+            async with calling(manifold.url) as one, apart(manifold.url) as other:
+                yield one, other
 
 
 async def told(caller: Apart, fault: Fault, heard: list[int] | None = None) -> None:

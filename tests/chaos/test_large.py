@@ -8,13 +8,9 @@ from typing import Final
 
 import pytest
 
-from tests.chaos.apart import apart
-from tests.chaos.calling import calling
 from tests.chaos.steady import measure
-from tests.chaos.test_faults import FLOODED, LARGE_FACTOR, QUICK, Fault, child, site, told
-from tests.support import scripted
+from tests.chaos.test_faults import LARGE_FACTOR, Fault, beside, child, site, told
 from tests.support.faulty import BIG
-from tests.support.manifold import Home, serving
 
 LARGE: Final = {
     "stdio": child("big"),
@@ -30,14 +26,7 @@ pytestmark = pytest.mark.usefixtures("first_core")
 @pytest.mark.parametrize("config", LARGE.values(), ids=LARGE)
 async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other(tmp_path: Path, config: object) -> None:
     large = Fault(config, says=(f"{BIG} characters",), at_once=1, within=30)  # type: ignore[arg-type]
-    async with large.config(tmp_path) as upstream:
-        upstreams = {"faulty": {**upstream, **QUICK, **FLOODED}, "healthy": scripted.upstream("healthy", "work")}
-        async with serving(Home(tmp_path).write(upstreams)) as manifold:
-            for name in upstreams:
-                await manifold.event("upstream.state", upstream=name, new="ready")
-            async with calling(manifold.url) as one, apart(manifold.url) as other:
-                measured = await measure(
-                    lambda: one.timed("mcp_healthy_work"), lambda: told(other, large), LARGE_FACTOR
-                )
+    async with beside(tmp_path, large) as (one, other):
+        measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, large), LARGE_FACTOR)
     print(measured)
     assert measured.undisturbed, str(measured)

@@ -11,11 +11,9 @@ import anyio
 import pytest
 
 from proxy.runtime import background
-from tests.chaos.apart import Apart, apart
-from tests.chaos.calling import Caller, calling
-from tests.chaos.test_faults import FLOODED, QUICK, Fault, child, site, told
-from tests.support import scripted
-from tests.support.manifold import Home, serving
+from tests.chaos.apart import Apart
+from tests.chaos.calling import Caller
+from tests.chaos.test_faults import Fault, beside, child, site, told
 
 EVERY: Final = 0.004
 """Seconds from one call of the other upstream to the next."""
@@ -30,19 +28,14 @@ pytestmark = pytest.mark.usefixtures("first_core")
 @pytest.mark.parametrize("over", [child, site], ids=["stdio", "http"])
 async def test_a_flood_of_progress_is_much_faster_while_nobody_else_calls(tmp_path: Path, over: object) -> None:
     flood = Fault(over("progress"), at_once=1, within=60)  # type: ignore[operator]
-    async with flood.config(tmp_path) as upstream:
-        upstreams = {"faulty": {**upstream, **QUICK, **FLOODED}, "healthy": scripted.upstream("healthy", "work")}
-        async with serving(Home(tmp_path).write(upstreams)) as manifold:
-            for name in upstreams:
-                await manifold.event("upstream.state", upstream=name, new="ready")
-            async with calling(manifold.url) as one, apart(manifold.url) as other:
-                alone, beside = [], []
-                for _ in range(ROUNDS):
-                    alone.append(await seconds(other, flood))
-                    async with background() as tasks:
-                        tasks.start_soon(call_again_and_again, one)
-                        beside.append(await seconds(other, flood))
-    assert median(beside) > FASTER * median(alone), (alone, beside)
+    async with beside(tmp_path, flood) as (one, other):
+        alone, accompanied = [], []
+        for _ in range(ROUNDS):
+            alone.append(await seconds(other, flood))
+            async with background() as tasks:
+                tasks.start_soon(call_again_and_again, one)
+                accompanied.append(await seconds(other, flood))
+    assert median(accompanied) > FASTER * median(alone), (alone, accompanied)
 
 
 async def seconds(caller: Apart, flood: Fault) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +103,39 @@ class Response:
 
 
 Handler = Callable[[Request, Response], Awaitable[None]]
+
+
+def introduced(request: Request, response: Response, session: Callable[[], str], **headers: str) -> bool:
+    """Answer as a handshake server with sessions does what comes before there is one; False for all else.
+
+    Args:
+        request: what is asked.
+        response: the answer to it.
+        session: the id of a new session.
+        headers: go with each answer.
+    """
+    if request.method != "POST":
+        response.whole(405, b"", **headers)
+    elif request.rpc == "server/discover":
+        response.whole(400, b"", **headers)
+    elif request.rpc == "initialize":
+        about = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}}
+        response.result({**about, "capabilities": {"tools": {}}}, Mcp_Session_Id=session(), **headers)
+    else:
+        return False
+    return True
+
+
+def listed(request: Request, response: Response, tools: Iterable[str], **headers: str) -> bool:
+    """Answer notifications, and the list of tools without arguments; False for all else."""
+    if "id" not in request.message:
+        response.whole(202, b"", **headers)
+    elif request.rpc == "tools/list":
+        schema = {"type": "object"}
+        response.result({"tools": [{"name": name, "inputSchema": schema} for name in tools]}, **headers)
+    else:
+        return False
+    return True
 
 
 @dataclass

@@ -16,7 +16,7 @@ from proxy.router import Request
 from proxy.runtime import Runtime
 from proxy.service.brake import BURST
 from tests.support.link_http import Request as Asked
-from tests.support.link_http import Response, Site, serve
+from tests.support.link_http import Response, Site, introduced, listed, serve
 
 CLIENT: Final = Caller(session="d1")
 
@@ -30,23 +30,16 @@ class Server:
         self.sessions = 0
 
     async def __call__(self, request: Asked, response: Response) -> None:
-        if request.method != "POST":
-            response.whole(405)
-        elif request.rpc == "server/discover":
-            response.whole(400)
-        elif request.rpc == "initialize":
-            self.sessions += 1
-            about = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}}
-            response.result({**about, "capabilities": {"tools": {}}}, Mcp_Session_Id=str(self.sessions))
-        elif "id" not in request.message:
-            response.whole(202)
-        elif request.rpc == "tools/list":
-            schema = {"type": "object"}
-            response.result({"tools": [{"name": name, "inputSchema": schema} for name in ("bad", "good")]})
-        elif request.message["params"]["name"] == "bad":
+        if introduced(request, response, self._session) or listed(request, response, ("bad", "good")):
+            return
+        if request.message["params"]["name"] == "bad":
             response.whole(self.status, self.body)
         else:
             response.result({"content": [{"type": "text", "text": "well"}]})
+
+    def _session(self) -> str:
+        self.sessions += 1
+        return str(self.sessions)
 
 
 class Running:

@@ -13,7 +13,7 @@ from proxy.model import Caller, StatusEvent, UpstreamState
 from proxy.router import Request
 from proxy.runtime import Runtime
 from tests.support.link_http import Request as Asked
-from tests.support.link_http import Response, Site, serve
+from tests.support.link_http import Response, Site, introduced, listed, serve
 
 CLIENT: Final = Caller(session="d1")
 CLOSES: Final[Mapping[str, Any]] = {"Connection": "close"}
@@ -32,21 +32,11 @@ class Process:
         self.site = Site()
 
     async def __call__(self, request: Asked, response: Response) -> None:
-        if request.method != "POST":
-            response.whole(405, **CLOSES)
-        elif request.rpc == "server/discover":
-            response.whole(400, **CLOSES)
-        elif request.rpc == "initialize":
-            about = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}}
-            response.result({**about, "capabilities": {"tools": {}}}, Mcp_Session_Id=self.label, **CLOSES)
-        elif request.headers["mcp-session-id"] != self.label:
+        if introduced(request, response, lambda: self.label, **CLOSES):
+            return
+        if request.headers["mcp-session-id"] != self.label:
             response.whole(404, **CLOSES)
-        elif "id" not in request.message:
-            response.whole(202, **CLOSES)
-        elif request.rpc == "tools/list":
-            schema = {"type": "object"}
-            response.result({"tools": [{"name": name, "inputSchema": schema} for name in ("wait", "who")]}, **CLOSES)
-        else:
+        elif not listed(request, response, ("wait", "who"), **CLOSES):
             await self._call(request.message["params"]["name"], response)
 
     async def _call(self, tool: str, response: Response) -> None:

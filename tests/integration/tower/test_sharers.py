@@ -13,7 +13,7 @@ from proxy.model import Caller
 from proxy.router import Request
 from proxy.runtime import Runtime
 from tests.support.link_http import Request as Asked
-from tests.support.link_http import Response, Site, serve
+from tests.support.link_http import Response, Site, introduced, listed, serve
 
 PLAIN: Final = Caller(session="d1")
 ASKABLE: Final = Caller(session="d2", told='{"elicitation": {}}', capabilities={"elicitation": {}})
@@ -32,23 +32,16 @@ class Server:
         self._opened = 0
 
     async def __call__(self, request: Asked, response: Response) -> None:
-        if request.method != "POST":
-            response.whole(405)
-        elif request.rpc == "server/discover":
-            response.whole(400)
-        elif request.rpc == "initialize":
-            self._opened += 1
-            about = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}}
-            response.result({**about, "capabilities": {"tools": {}}}, Mcp_Session_Id=f"s{self._opened}")
-        elif request.headers.get("mcp-session-id") in self.forgotten:
+        if introduced(request, response, self._session):
+            return
+        if request.headers.get("mcp-session-id") in self.forgotten:
             response.whole(404)
-        elif "id" not in request.message:
-            response.whole(202)
-        elif request.rpc == "tools/list":
-            schema = {"type": "object"}
-            response.result({"tools": [{"name": name, "inputSchema": schema} for name in ("wait", "break", "say")]})
-        else:
+        elif not listed(request, response, ("wait", "break", "say")):
             await self._call(request.message["params"]["name"], response)
+
+    def _session(self) -> str:
+        self._opened += 1
+        return f"s{self._opened}"
 
     async def _call(self, tool: str, response: Response) -> None:
         response.stream()
