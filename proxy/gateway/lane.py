@@ -17,6 +17,7 @@ from proxy.gateway.onlane import OnLane, token_of
 from proxy.gateway.pieces import Parts, event, gathered, size_of
 from proxy.gateway.resume import History
 from proxy.model import Caller, Params
+from proxy.service.courtesy import give_way
 from proxy.upstream.fair import here
 from proxy.upstream.share import WRITING
 from proxy.wire import envelope, sse
@@ -139,6 +140,7 @@ class Lane(OnLane):
         for piece in gathered(body, _BRIEF if share.crowded else _PIECE):
             await self._channel.send({"type": "http.response.body", "body": piece, "more_body": True})
             share.charge(share.now() - len(piece) * WRITING)
+            give_way()
             await anyio.sleep(share.rest())
 
     async def finish(self, frame: bytes | Parts, status: int = 200) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from typing import Final
 
 from proxy.gateway.pieces import Parts
+from proxy.service.courtesy import give_way
 
 _SOON: Final = 0.01
 """Seconds after which nobody holds the pieces any more but we."""
@@ -24,5 +25,6 @@ def let_go(parts: Parts) -> None:
 
 def _some(parts: Parts) -> None:
     del parts[-_AT_ONCE:]
+    give_way()
     if parts:
         asyncio.get_running_loop().call_later(_EVERY, _some, parts)

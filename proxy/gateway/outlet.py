@@ -12,6 +12,7 @@ import anyio.lowlevel
 import structlog
 
 from proxy.gateway.pieces import Parts, gathered, plain, size_of
+from proxy.service.courtesy import give_way
 
 log = structlog.get_logger(__name__)
 
@@ -138,6 +139,7 @@ class Outlet(asyncio.Protocol):
             if self._gone:
                 return
             self._say(plain(piece))
+            give_way()
             await anyio.lowlevel.checkpoint()
         self._say(b"\n")
 

@@ -13,6 +13,7 @@ import structlog
 
 from proxy.errors import METHOD_NOT_FOUND, ProtocolFault, Rejected
 from proxy.model import Call, Json, Listing, Params, Reply
+from proxy.service.courtesy import give_way
 from proxy.service.steps import Steps
 from proxy.upstream.negotiate import Negotiated
 from proxy.upstream.slices import in_turns
@@ -143,6 +144,7 @@ class Lister:
             params = {} if cursor is None else {"cursor": cursor}
             reply = await self._request(Call(self._name, method, params))
             self.pages += 1
+            give_way()
             page = _head(reply)
             if page is None:
                 raise ProtocolFault(f"answered {method} with no object", upstream=self._name)

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio
 
+from proxy.service.courtesy import give_way
 from proxy.upstream.slices import TURN
 
 T = TypeVar("T")
@@ -117,6 +118,7 @@ class Turns:
         """One thing is handled: let others run if the turn is over, and for as long as the share says."""
         share = self._share
         share.charge(self._began, _MOST_IN_TASK)
+        give_way()
         self._began = share.now()
         if (rest := share.rest()) > 0.0 or self._began - self._since >= share.turn():
             await anyio.sleep(rest)

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import anyio.lowlevel
 
+from proxy.service.courtesy import give_way
 from proxy.service.steps import Steps
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ async def in_turns(steps: Steps[T]) -> T:
             result: T = end.value
             return result
         if turn.over:
+            give_way()
             await anyio.lowlevel.checkpoint()
 
 
@@ -101,6 +103,8 @@ class Slices:
             start = end
             over = turn.over
         self._rest = data[start:]
+        if over or len(data) >= _MUCH:
+            give_way()
         self._rest_reading(transport, self._rest_for() if data else 0.0, over=over and turn is self._turn)
 
     def _turn_for(self, data: bytes) -> Turn:

@@ -12,6 +12,7 @@ from yarl import URL
 from proxy.config.model import UpstreamConfig
 from proxy.credentials.wallet import NOTHING, Held
 from proxy.errors import ConnectFailed, ProtocolFault, SessionGone, UpstreamError
+from proxy.service.courtesy import give_way
 from proxy.upstream.client import EVENTS, HttpClient
 from proxy.upstream.duplex import DuplexLink
 from proxy.upstream.events import Events
@@ -104,6 +105,7 @@ class SseLink(DuplexLink):
                 self._take(event)
                 self._charge(events.since)
                 if turn.over:
+                    give_way()
                     await anyio.sleep(self.rest())
             self._end("the server closed the event stream")
         except UpstreamError as error:

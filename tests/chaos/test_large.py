@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.chaos.steady import measure
-from tests.chaos.test_faults import LARGE_FACTOR, Fault, beside, child, site, told
+from tests.chaos.test_faults import Fault, beside, child, site, told
 from tests.support.faulty import BIG
 
 LARGE: Final = {
@@ -27,6 +27,6 @@ pytestmark = pytest.mark.usefixtures("first_core")
 async def test_a_result_of_50_mb_arrives_whole_and_costs_no_other(tmp_path: Path, config: object) -> None:
     large = Fault(config, says=(f"{BIG} characters",), at_once=1, within=30)  # type: ignore[arg-type]
     async with beside(tmp_path, large) as (one, other):
-        measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, large), LARGE_FACTOR)
+        measured = await measure(lambda: one.timed("mcp_healthy_work"), lambda: told(other, large))
     print(measured)
     assert measured.undisturbed, str(measured)
