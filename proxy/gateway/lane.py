@@ -137,10 +137,12 @@ class Lane(OnLane):
             await self._channel.send({"type": "http.response.body", "body": body, "more_body": True})
             return
         share = here().large(self.upstream)
-        for piece in gathered(body, _BRIEF if share.crowded else _PIECE):
+        crowded = share.crowded
+        for piece in gathered(body, _BRIEF if crowded else _PIECE):
             await self._channel.send({"type": "http.response.body", "body": piece, "more_body": True})
             share.charge(share.now() - len(piece) * WRITING)
-            give_way()
+            if crowded:
+                give_way()
             await anyio.sleep(share.rest())
 
     async def finish(self, frame: bytes | Parts, status: int = 200) -> None:

@@ -118,7 +118,8 @@ class Turns:
         """One thing is handled: let others run if the turn is over, and for as long as the share says."""
         share = self._share
         share.charge(self._began, _MOST_IN_TASK)
-        give_way()
+        if share.crowded:
+            give_way()  # also between the things of one turn: whoever waits for the processor is no task of ours
         self._began = share.now()
         if (rest := share.rest()) > 0.0 or self._began - self._since >= share.turn():
             await anyio.sleep(rest)

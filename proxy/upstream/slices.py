@@ -82,6 +82,8 @@ class Slices:
         self._transport: asyncio.ReadTransport | None = None
         self._turn: Turn | None = None
         """Of what is large in this turn of the loop, in which a transport may hand over several chunks."""
+        self._brief = False
+        """Whether such a turn is brief, because others call."""
 
     def feed(self, data: bytes, transport: asyncio.ReadTransport) -> None:
         """Take a chunk, which was read from this transport."""
@@ -103,7 +105,7 @@ class Slices:
             start = end
             over = turn.over
         self._rest = data[start:]
-        if over or len(data) >= _MUCH:
+        if over or (self._brief and len(data) >= _MUCH):
             give_way()
         self._rest_reading(transport, self._rest_for() if data else 0.0, over=over and turn is self._turn)
 
@@ -111,7 +113,8 @@ class Slices:
         if len(data) < _MUCH:
             return Turn()
         if self._turn is None:
-            self._turn = Turn(self._lasts())
+            lasts = self._lasts()
+            self._turn, self._brief = Turn(lasts), lasts < TURN
             asyncio.get_running_loop().call_soon(self._turned)
         return self._turn
 
