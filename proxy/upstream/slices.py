@@ -105,7 +105,7 @@ class Slices:
             start = end
             over = turn.over
         self._rest = data[start:]
-        if over or (self._brief and len(data) >= _MUCH):
+        if (over and self._lasts() < TURN) or (self._brief and len(data) >= _MUCH):
             give_way()
         self._rest_reading(transport, self._rest_for() if data else 0.0, over=over and turn is self._turn)
 
