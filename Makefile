@@ -17,7 +17,7 @@ LOCK := $(if $(shell command -v flock),flock pyproject.toml)
 help:
 	@echo "make run    start Manifold with three demo servers (configs/demo.yaml)"
 	@echo "make test   checks and the whole test suite"
-	@echo "make soak   the long-use tests in full (a quarter of an hour; Linux)"
+	@echo "make soak   the long-use tests in full (five to fifteen minutes; Linux)"
 	@echo "make check  ruff, mypy and import-linter alone"
 	@echo "make tools  install the published servers and clients that the tests use"
 	@echo "make docs   write the generated pages of docs/reference/"

@@ -1,7 +1,14 @@
 """Where a program's Manifold keeps things: one small protocol, which every py-key-value store fulfils."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -119,6 +126,17 @@ def _store(where: str | Path) -> Storage:
     raise ConfigError([Problem("storage", f"there is no kind of storage {url.scheme!r}", _FORMS)])
 
 
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """A cancellation waits for what is done here, but no longer than 5 s: a disk may hang."""
+    with anyio.CancelScope(shield=True) as scope:
+        timer = asyncio.get_running_loop().call_later(_PATIENCE, setattr, scope, "shield", False)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
 class _Files:
     """A directory as a storage.
 
@@ -138,18 +156,18 @@ class _Files:
         )
 
     async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
-        with anyio.CancelScope(shield=True):
+        with _unbroken():
             found: dict[str, Any] | None = await self._store.get(key, collection=collection)
         return found
 
     async def put(
         self, key: str, value: Mapping[str, Any], *, collection: str | None = None, ttl: float | None = None
     ) -> None:
-        with anyio.CancelScope(shield=True):
+        with _unbroken():
             await self._store.put(key, value, collection=collection, ttl=ttl)
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
-        with anyio.CancelScope(shield=True):
+        with _unbroken():
             there: bool = await self._store.delete(key, collection=collection)
         return there
 

@@ -123,21 +123,24 @@ async def test_what_was_put_survives_a_restart(place: str | Path) -> None:
         assert await storage.get("kept", collection="tokens") == {"a": 1}
 
 
+class Own:
+    """A storage of a program's own."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str | None, str], Any] = {}
+
+    async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
+        return self.kept.get((collection, key))
+
+    async def put(self, key: str, value: Any, *, collection: str | None = None, ttl: float | None = None) -> None:
+        del ttl
+        self.kept[collection, key] = dict(value)
+
+    async def delete(self, key: str, *, collection: str | None = None) -> bool:
+        return self.kept.pop((collection, key), None) is not None
+
+
 async def test_a_storage_of_ones_own_is_taken_as_it_is_and_not_closed() -> None:
-    class Own:
-        def __init__(self) -> None:
-            self.kept: dict[tuple[str | None, str], Any] = {}
-
-        async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
-            return self.kept.get((collection, key))
-
-        async def put(self, key: str, value: Any, *, collection: str | None = None, ttl: float | None = None) -> None:
-            del ttl
-            self.kept[collection, key] = dict(value)
-
-        async def delete(self, key: str, *, collection: str | None = None) -> bool:
-            return self.kept.pop((collection, key), None) is not None
-
     own: Storage = Own()
     async with opened(own) as storage:
         assert storage is own
@@ -166,17 +169,15 @@ async def test_a_storage_that_fails_costs_no_start() -> None:
 
 
 async def _cancelled_after(moments: int, storage: Storage, key: str) -> None:
-    async def at_work(scope: anyio.CancelScope) -> None:
-        with scope:
-            await storage.put(key, {"a": 1}, collection="agent-a")
-            await storage.get(key, collection="agent-a")
+    async def at_work() -> None:
+        await storage.put(key, {"a": 1}, collection="agent-a")
+        await storage.get(key, collection="agent-a")
 
-    scope = anyio.CancelScope()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(at_work, scope)
+        tasks.start_soon(at_work)
         for _ in range(moments):
             await checkpoint()
-        scope.cancel()
+        tasks.cancel_scope.cancel()
 
 
 async def test_whoever_is_cancelled_while_files_are_written_leaves_none_open(tmp_path: Path) -> None:
@@ -190,25 +191,37 @@ async def test_whoever_is_cancelled_while_files_are_written_leaves_none_open(tmp
         assert list((tmp_path / "store").rglob("*.tmp")) == []
 
 
-class Slow:
+async def test_a_disk_that_hangs_holds_nobody_who_is_cancelled_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.store.storage._PATIENCE", 0.05)
+    threads = anyio.to_thread.current_default_thread_limiter()
+    async with opened(tmp_path) as storage:
+        await storage.put("key", {"a": 1}, collection="agent-a")
+        busy = [object() for _ in range(int(threads.total_tokens))]
+        for one in busy:
+            threads.acquire_on_behalf_of_nowait(one)  # as if each thread waited for the disk
+        with anyio.fail_after(10), anyio.CancelScope() as scope:
+            scope.cancel()
+            await storage.get("key", collection="agent-a")
+        assert scope.cancelled_caught
+        for one in busy:
+            threads.release_on_behalf_of(one)
+        assert await storage.get("key", collection="agent-a") == {"a": 1}
+
+
+class Slow(Own):
     """A storage that takes its time to put something; says when it has begun."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begun = anyio.Event()
-        self.kept: dict[tuple[str | None, str], Any] = {}
-
-    async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
-        return self.kept.get((collection, key))
 
     async def put(self, key: str, value: Any, *, collection: str | None = None, ttl: float | None = None) -> None:
-        del ttl
         self.begun.set()
         for _ in range(100):
             await checkpoint()
-        self.kept[collection, key] = dict(value)
-
-    async def delete(self, key: str, *, collection: str | None = None) -> bool:
-        return self.kept.pop((collection, key), None) is not None
+        await super().put(key, value, collection=collection, ttl=ttl)
 
 
 async def test_what_is_being_put_when_the_end_comes_is_not_lost() -> None:
