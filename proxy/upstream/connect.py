@@ -11,6 +11,7 @@ import structlog
 from proxy.config.model import Transport, UpstreamConfig
 from proxy.credentials.wallet import NOTHING, Held
 from proxy.errors import AuthRequired, ConnectFailed, ProtocolFault, SessionGone, UpstreamError
+from proxy.service.courtesy import give_way
 from proxy.upstream.http import open_http
 from proxy.upstream.incoming import Heard, SessionIncoming
 from proxy.upstream.link import Incoming, Link
@@ -58,7 +59,9 @@ async def connected(
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(_open(name, config, incoming, way))
         try:
+            give_way()  # starting a process is a long turn, and so is what comes of its answer
             negotiated = await _bounded(link, config, offer)
+            give_way()
         except _OLD_SERVER as first:
             if config.type is not Transport.HTTP:
                 raise
