@@ -146,9 +146,10 @@ class HttpProtocol(BoundedHeads):
         known = direct.fit(self.url, scope)  # type: ignore[arg-type]
         if known is None or parser.get_http_version() != "1.1" or parser.should_upgrade():
             return None
-        scope["path"] = self.url.decode("ascii")
-        scope["raw_path"] = self.url
-        scope["query_string"] = b""
+        path, _, query = self.url.partition(b"?")
+        scope["path"] = path.decode("ascii")
+        scope["raw_path"] = path
+        scope["query_string"] = query
         taken = Taken(self, scope, known, bytearray())
         taken.missing = int(dict(scope["headers"]).get(b"content-length", b"0"))
         if not parser.should_keep_alive():

@@ -19,6 +19,7 @@ from proxy.gateway.identity import Access
 from proxy.gateway.intake import headers_of
 from proxy.gateway.known import Known
 from proxy.gateway.paths import PREFIX
+from proxy.gateway.sse_lane import SseLane
 from proxy.gateway.taken import Taken
 from proxy.model import Principal
 
@@ -27,10 +28,11 @@ Select = Callable[[str | None, Principal], str | None]
 
 
 class HotDoor:
-    """Serves the hot requests of one streamable HTTP endpoint; see ``direct.Direct``.
+    """Serves the hot requests of one streamable HTTP endpoint, and of legacy SSE beside it; see ``direct.Direct``.
 
     Args:
         lane: what serves them.
+        legacy: the same for legacy SSE.
         guard: who may come in.
         select: which agents apply.
         forwarding: which headers may travel on.
@@ -41,6 +43,7 @@ class HotDoor:
     def __init__(  # noqa: PLR0913 - what stands before the lane
         self,
         lane: ExpressLane,
+        legacy: SseLane,
         guard: Guard,
         select: Select,
         *,
@@ -49,6 +52,7 @@ class HotDoor:
         max_body: int,
     ) -> None:
         self._lane = lane
+        self._legacy = legacy
         self._guard = guard
         self._select = select
         self._forwarding = forwarding
@@ -67,7 +71,7 @@ class HotDoor:
         """What the head says of a POST that may come this way; None of any other."""
         named = None if url == self._path else self._for_agent.fullmatch(url)
         if named is None and url != self._path:
-            return None
+            return self._legacy.fit(url, scope, self.largest)
         headers = headers_of(scope)
         if headers is None or b"transfer-encoding" in headers or is_listening(headers):
             return None
@@ -88,7 +92,8 @@ class HotDoor:
         except LookupError:
             return None
         channel: Any = taken  # uvicorn has types of its own for ASGI
-        served = self._lane.take(known, bytes(taken.body), who, channel)
+        lane = self._lane if known.legacy is None else self._legacy
+        served = lane.take(known, bytes(taken.body), who, channel)
         taken.declined = served is None
         if served is None:
             return None

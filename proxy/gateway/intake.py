@@ -17,6 +17,13 @@ _ONCE: Final = frozenset(
 
 def headers_of(scope: Scope) -> Mapping[bytes, bytes] | None:
     """The headers by name; None if the lane should not touch the request."""
+    found = posted(scope)
+    accept = b"" if found is None else found.get(b"accept", b"")
+    return found if b"application/json" in accept and b"text/event-stream" in accept else None
+
+
+def posted(scope: Scope) -> Mapping[bytes, bytes] | None:
+    """The same of a request that is only told whether it was taken (legacy SSE): whatever it accepts."""
     headers = scope["headers"]
     found: dict[bytes, bytes] = dict(headers)
     if len(found) != len(headers) and _doubled(headers):
@@ -24,10 +31,7 @@ def headers_of(scope: Scope) -> Mapping[bytes, bytes] | None:
     for name in found:
         if name.startswith(PARAM_PREFIX):
             return None
-    accept = found.get(b"accept", b"")
-    if not found.get(b"content-type", b"").startswith(b"application/json"):
-        return None
-    return found if b"application/json" in accept and b"text/event-stream" in accept else None
+    return found if found.get(b"content-type", b"").startswith(b"application/json") else None
 
 
 def _doubled(headers: Iterable[tuple[bytes, bytes]]) -> bool:

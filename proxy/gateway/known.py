@@ -31,15 +31,17 @@ class Known:
     Args:
         headers: by name.
         agent: the one that the path names.
+        legacy: the session of legacy SSE that the address names.
     """
 
-    __slots__ = ("_last", "_who", "agent", "authorization", "headers", "modern", "opens", "owner", "session")
+    __slots__ = ("_last", "_who", "agent", "authorization", "headers", "legacy", "modern", "opens", "owner", "session")
 
-    def __init__(self, headers: Mapping[bytes, bytes], agent: str | None = None) -> None:
+    def __init__(self, headers: Mapping[bytes, bytes], agent: str | None = None, legacy: bytes | None = None) -> None:
         version = headers.get(VERSION)
         self.headers = {name: value for name, value in headers.items() if name != _LENGTH}
         """By name, without the length of the body: that is another one each time."""
         self.agent = agent
+        self.legacy = legacy
         self.authorization = headers.get(_AUTHORIZATION)
         self.modern = version is not None and version.startswith(_MODERN)
         handshake = version is None or version in _VERSIONS

@@ -8,18 +8,15 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-import anyio
 import structlog
 
 from proxy.gateway.channel import Channel
 from proxy.gateway.letgo import let_go
 from proxy.gateway.onlane import OnLane, token_of
-from proxy.gateway.pieces import Parts, event, gathered, size_of
+from proxy.gateway.paced import PIECE, paced
+from proxy.gateway.pieces import Parts, event, size_of
 from proxy.gateway.resume import History
 from proxy.model import Caller, Params
-from proxy.service.courtesy import give_way
-from proxy.upstream.fair import here
-from proxy.upstream.share import WRITING
 from proxy.wire import envelope, sse
 
 log = structlog.get_logger(__name__)
@@ -34,12 +31,8 @@ STREAM: Final[tuple[Header, ...]] = (
     (b"x-accel-buffering", b"no"),
 )
 
-_PIECE: Final = 1 << 18
-"""Bytes that are written at once."""
-_BRIEF: Final = 1 << 16
-"""The same while others want the event loop."""
 _AT_ONCE: Final = 1 << 20
-"""The same of an answer that is complete when it begins."""
+"""Bytes of an answer that are written at once, if it is complete when it begins."""
 
 CANCELLED: Final = -32800
 """The code by which a cancelled handshake request ends: an HTTP response of that era cannot end without an answer."""
@@ -133,17 +126,13 @@ class Lane(OnLane):
 
     async def _write(self, body: bytes | Iterable[bytes]) -> None:
         """Write a part of the response; a large one in pieces. In between others run, and the client reads."""
-        if isinstance(body, bytes) and len(body) <= _PIECE:
-            await self._channel.send({"type": "http.response.body", "body": body, "more_body": True})
+        if isinstance(body, bytes) and len(body) <= PIECE:
+            await self._part(body)
             return
-        share = here().large(self.upstream)
-        crowded = share.crowded
-        for piece in gathered(body, _BRIEF if crowded else _PIECE):
-            await self._channel.send({"type": "http.response.body", "body": piece, "more_body": True})
-            share.charge(share.now() - len(piece) * WRITING)
-            if crowded:
-                give_way()
-            await anyio.sleep(share.rest())
+        await paced(body, self.upstream, self._part)
+
+    async def _part(self, body: bytes) -> None:
+        await self._channel.send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, frame: bytes | Parts, status: int = 200) -> None:
         """Write the answer and end the response."""

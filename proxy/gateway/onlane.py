@@ -1,6 +1,6 @@
 """What one request on the express lane is, whichever door it came by: the back channel of the call behind it.
 
-How a message leaves is the door's (``lane.py`` for HTTP, ``stdio_lane.py`` for a pipe).
+How a message leaves is the door's (``lane.py`` for HTTP, ``stream_lane.py`` for a pipe and for legacy SSE).
 """
 
 from abc import ABC, abstractmethod

@@ -43,6 +43,16 @@ def answer(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -
     return True
 
 
+def part(cycle: RequestResponseCycle, body: bytes) -> bool:
+    """Send some of a response that has begun and whose length nobody knows; False if that is not possible now."""
+    if not (cycle.response_started and cycle.chunked_encoding) or cycle.response_complete:
+        return False
+    if cycle.disconnected or cycle.flow.write_paused or not body:  # to write nothing would be to end it
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+    return True
+
+
 class Way:
     """The way past for one request. It does not keep it: a circle would be left to the collector for each request."""
 
@@ -59,8 +69,13 @@ class Way:
         cycle.message_event.set()
         return True
 
+    def part(self, body: bytes) -> bool:
+        """Send some of a response that has begun; see ``part``."""
+        cycle = self._cycle()
+        return cycle is not None and part(cycle, body)
 
-def way_of(scope: Scope) -> Whole | None:
+
+def way_of(scope: Scope) -> Way | None:
     """The way past of a request, if its server has one."""
-    found: Whole | None = scope.get(WHOLE)
+    found: Way | None = scope.get(WHOLE)
     return found

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import anyio
 from fastmcp import FastMCP
@@ -44,6 +44,7 @@ from proxy.gateway.room import Room
 from proxy.gateway.sessions import Sessions
 from proxy.gateway.shallow import Shallow
 from proxy.gateway.shortcut import ShortCut
+from proxy.gateway.sse_lane import SSE_PATH, SseLane, is_messages
 from proxy.gateway.state import Sealer
 from proxy.gateway.status import METRICS, PATH, MetricsDoor, StatusDoor
 from proxy.gateway.stdio import stdio_streams
@@ -53,9 +54,6 @@ from proxy.gateway.waking import Waking
 from proxy.gateway.welcome import Welcome
 from proxy.model import Caller, Params
 from proxy.runtime import Runtime
-
-SSE_PATH: Final = "/sse"
-MESSAGES_PATH: Final = "/messages"
 
 
 class Gateway:
@@ -80,6 +78,7 @@ class Gateway:
         welcome = Welcome(runtime, seams.low_level(self.server), self.sessions, self.room)
         self.waking = Waking(self.sessions, welcome, self.audience)
         self.lane = ExpressLane(runtime, self.joint, self.finish, self.waking, settings.path)
+        self.legacy = SseLane(runtime, self.lane.answerer)
         self.ownership = Ownership()
         self.forwarding = Forwarding(runtime)
         self.relay.on_opened = self._opened
@@ -164,6 +163,8 @@ class Gateway:
         hosts = [settings.host, *settings.allowed_hosts]
         origins = list(settings.allowed_origins)
         lane = [Middleware(self.lane.over)] if settings.express else []
+        bounded = Middleware(BoundedStreams, most=settings.max_sessions)
+        legacy_lane = [Middleware(self.legacy.over)] if settings.express else []
         events = self.sessions.events = Events()
         main = self.server.http_app(
             settings.path,
@@ -178,7 +179,7 @@ class Gateway:
         legacy = self.server.http_app(
             SSE_PATH,
             transport="sse",
-            middleware=[*middleware, Middleware(Shallow), Middleware(BoundedStreams, most=settings.max_sessions)],
+            middleware=[*middleware, Middleware(Shallow), bounded, *legacy_lane],
             host_origin_protection=True,
             allowed_hosts=hosts,
             allowed_origins=origins,
@@ -208,11 +209,12 @@ class Gateway:
         settings = self.runtime.config.server
         select = AgentPath(app, lambda: self.runtime.config.agents, agent, self._sees).applying
         forwarding, path, max_body = self.forwarding, settings.path, settings.max_body
-        return HotDoor(self.lane, self.guard, select, forwarding=forwarding, path=path, max_body=max_body)
+        return HotDoor(self.lane, self.legacy, self.guard, select, forwarding=forwarding, path=path, max_body=max_body)
 
     def _opened(self, connection: Connection, owner: str) -> None:
         self.ownership.opened(connection, owner)
         self.sessions.opened(connection, owner)
+        self.legacy.opened(connection)
 
     def _rests(self, session: Open, caller: Caller) -> None:
         self.ownership.note(session.session_id, session.owner)
@@ -264,11 +266,6 @@ class Gateway:
         if not self.identity.asks:
             body["upstreams"] = self.runtime.counts()
         return JSONResponse(body, status_code=503 if waiting else 200)
-
-
-def is_messages(path: str) -> bool:
-    """Whether a path is where legacy SSE takes messages."""
-    return path == MESSAGES_PATH or path.startswith(MESSAGES_PATH + "/")
 
 
 class Doors:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from proxy.front.early import Opening
 from proxy.gateway.batch import LineBatches
-from proxy.gateway.outlet import Outlet
+from proxy.gateway.outlet import Outlet, Pipe
 from proxy.gateway.remember import Remember
 from proxy.gateway.stdio_lane import StdioLane
 from proxy.gateway.unread import Unread, unread
@@ -125,7 +125,7 @@ def _taken(lane: StdioLane, line: bytes | Oversized, instead: Unread | None) -> 
     error = None if instead.inwards is None else instead.inwards.message
     if not isinstance(error, JSONRPCError):
         return False
-    return lane.answered(envelope.decode(envelope.error(error.id, error.error.code, error.error.message)))
+    return lane.take_answer(envelope.decode(envelope.error(error.id, error.error.code, error.error.message)))
 
 
 def _messages(line: bytes | Oversized, batches: LineBatches) -> Iterator[Inbound]:
@@ -153,12 +153,12 @@ async def _write(
                     await outlet.send(frame)
 
 
-async def _connect(source: FileIO, sink: FileIO) -> tuple[asyncio.StreamReader, Outlet]:
+async def _connect(source: FileIO, sink: FileIO) -> tuple[asyncio.StreamReader, Pipe]:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=2 * CHUNK)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
     _widen(sink)
-    _, outlet = await loop.connect_write_pipe(Outlet, sink)
+    _, outlet = await loop.connect_write_pipe(Pipe, sink)
     return reader, outlet
 
 

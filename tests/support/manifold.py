@@ -242,6 +242,12 @@ class Wire:
         assert self.manifold.process.stdin is not None
         await self.manifold.process.stdin.send(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
+    async def say(self, *messages: bytes) -> list[int]:
+        """Send messages, in one go."""
+        assert self.manifold.process.stdin is not None
+        await self.manifold.process.stdin.send(b"".join(message + b"\n" for message in messages))
+        return []
+
     async def next(self) -> Json:
         """The next message; every line must be one."""
         line = await self.line()

@@ -12,6 +12,7 @@ from mcp import ClientSession
 from mcp.client.sse import sse_client
 
 from tests.support.authority import Guarded, guarded
+from tests.support.legacy import encoded, legacy
 from tests.support.manifold import PATIENCE, Home, Json, Manifold, serving
 
 INBOUND: Final = "inbound-token-of-the-client"
@@ -106,6 +107,26 @@ async def test_a_header_belongs_to_its_own_request_only(tmp_path: Path, way: str
         assert "x-tenant" not in await call([])
         assert (await call([("X-TENANT", "red")]))["x-tenant"] == "red"
         assert "x-tenant" not in await call([("X-Tenant", "red"), ("X-Tenant", "blue")])
+
+
+@pytest.mark.parametrize("express", [True, False], ids=["express", "fastmcp"])
+async def test_a_header_belongs_to_its_own_message_in_a_session_of_legacy_sse(tmp_path: Path, express: bool) -> None:
+    tenants = ["blue", "", "red", "", "blue", "green"]
+    async with (
+        door(tmp_path, express=express, forward_headers=["X-Tenant"]) as (at, _),
+        legacy(at.manifold) as session,
+    ):
+        await session.open()
+        for number, tenant in enumerate(tenants, 10):
+            asked = {"id": number, "method": "tools/call", "params": {"name": "mcp_up_headers", "arguments": {}}}
+            headers = {"X-Tenant": tenant} if tenant else {}
+            assert await session.post(encoded(asked), **headers) == 202
+        found: dict[int, str] = {}
+        while len(found) < len(tenants):
+            message = await session.next()
+            if "result" in message:
+                found[message["id"]] = told(message).get("x-tenant", "")
+        assert found == dict(enumerate(tenants, 10))
 
 
 async def test_without_a_list_nothing_is_forwarded(tmp_path: Path) -> None:

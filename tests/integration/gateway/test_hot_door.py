@@ -76,6 +76,19 @@ class Door:
         await self.ask({"jsonrpc": "2.0", "method": "notifications/initialized"}, *own)
         return own
 
+    @asynccontextmanager
+    async def legacy(self) -> AsyncIterator[str]:
+        """Where the messages of a new legacy SSE session go, which is introduced."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(f"GET /sse HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
+        place = (await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"\r\n\r\n")).decode()
+        place = place[place.index("/messages/") :].partition("\r\n")[0]
+        await self.ask(HELLO, path=place)
+        assert b"serverInfo" in await reader.readuntil(b"\r\n\r\n")
+        yield place
+        writer.close()
+        await writer.wait_closed()
+
 
 @asynccontextmanager
 async def serving(tmp_path: Path, **sections: Any) -> AsyncIterator[Door]:
@@ -105,6 +118,21 @@ async def test_hot_requests_of_both_eras_go_past_asgi(tmp_path: Path, audit: boo
         assert (await door.ask({"jsonrpc": "2.0", "id": 1, "method": "ping"}, *own))[0] == 200
         assert (await door.ask(LIST, *MODERN))[0] == 200
         assert door.taken == first + 2
+
+
+async def test_hot_requests_of_legacy_sse_go_past_asgi(tmp_path: Path) -> None:
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    async with serving(tmp_path, agents={"alice": {}}) as door, door.legacy() as place:
+        first = door.taken
+        status, said = await door.ask(ping, path=place)
+        assert (status, said.partition("\r\n\r\n")[2]) == (202, "Accepted")
+        assert door.taken == first + 1
+        for path in (f"{place}&x=1", place.upper(), f"/agents/alice{place}", f"/agents/bob{place}", "/messages/"):
+            assert (await door.ask(ping, path=path))[0] in (202, 400, 404)
+        for line in ("Origin: http://evil.example", "Host: evil.example", "Mcp-Session-Id: x", "Expect: 100-continue"):
+            await door.ask(ping, line, path=place)
+        await door.ask({**ping, "method": "nothing"}, path=place)
+        assert door.taken == first + 1
 
 
 async def test_what_somebody_asks_first_takes_the_long_way(tmp_path: Path) -> None:

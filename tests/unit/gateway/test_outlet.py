@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from proxy.gateway.outlet import CROWD, PIECE, Outlet
+from proxy.gateway.outlet import CROWD, PIECE, Pipe
 
 LARGE = [b'"' + b"x" * PIECE, b"\r\n" * 10, b"y" * (8 * PIECE) + b'"']
 SENT = b'"' + b"x" * PIECE + b"  " * 10 + b"y" * (8 * PIECE) + b'"\n'
@@ -31,11 +31,11 @@ class Reader:
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[tuple[Outlet, int]]:
+async def opened() -> AsyncIterator[tuple[Pipe, int]]:
     """An outlet, and the descriptor at the other end of its pipe."""
     source, sink = os.pipe()
     loop = asyncio.get_running_loop()
-    _, outlet = await loop.connect_write_pipe(Outlet, os.fdopen(sink, "wb", 0))
+    _, outlet = await loop.connect_write_pipe(Pipe, os.fdopen(sink, "wb", 0))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(outlet.run)
         try:

@@ -98,3 +98,47 @@ async def test_an_answer_leaves_nothing_to_the_collector(past: bool) -> None:
     async with running(App(past)) as (_, port):
         left = await left_to_the_collector(port)
     assert left < 50
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_stream_that_goes_past_asgi_in_part_is_what_uvicorn_would_send(version: str) -> None:
+    said = []
+    for past in (True, False):
+
+        async def streaming(scope: Scope, receive: Receive, send: Send, past: bool = past) -> None:
+            if scope["type"] != "http":
+                await App(past)(scope, receive, send)
+                return
+            way = way_of(scope)
+            assert way is not None
+            assert not way.part(b"too early")
+            await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+            assert not way.part(b"")
+            for number in range(20):
+                body = b"%d" % number * (number + 1)
+                assert not past or way.part(body)
+                if not past or number % 3 == 0:
+                    await send({"type": "http.response.body", "body": b"" if past else body, "more_body": True})
+            await send({"type": "http.response.body", "body": b"end"})
+            assert not way.part(b"too late")
+
+        async with running(streaming) as (_, port):
+            said.append(await told(port, request(b"last", "connection: close", version=version)))
+    assert said[0] == said[1]
+    assert b"too" not in said[0]
+    assert b"end" in said[0]
+
+
+async def test_a_part_of_known_length_goes_by_asgi() -> None:
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await App(past=False)(scope, receive, send)
+            return
+        way = way_of(scope)
+        assert way is not None
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON, (b"content-length", b"3")]})
+        assert not way.part(b"one")
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async with running(counted) as (_, port):
+        assert (await told(port, LAST)).endswith(b"\r\n\r\ntwo")
