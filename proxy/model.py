@@ -201,12 +201,14 @@ class Body(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, eq=False):
     """A result from an upstream: its bytes, decoded when somebody looks."""
 
-    _raw: bytes | msgspec.Raw
+    small: bytes
+    """Its bytes, if it is not large; plain, since each call looks at them again and again."""
     _result: Json = None
     era: Era = Era.HANDSHAKE
     """The era of the upstream that answered."""
     body: Body | None = None
-    """The result, if it is large; then there is no ``raw`` before somebody asks for it."""
+    """The result, if it is large; then there is no ``raw`` before somebody asks for it, and ``small`` is empty."""
+    _joined: bytes | None = None
 
     @classmethod
     def of(cls, result: Json) -> "Reply":
@@ -216,16 +218,16 @@ class Reply(msgspec.Struct, eq=False):
     @property
     def raw(self) -> bytes:
         """Its bytes in one piece: for a large one a copy, which takes its time."""
-        raw = self._raw
-        if type(raw) is bytes and (raw or self.body is None):
-            return raw
-        raw = self._raw = bytes(raw) if self.body is None else b"".join(self.body.parts)
-        return raw
+        if self.body is None:
+            return self.small
+        if self._joined is None:
+            self._joined = b"".join(self.body.parts)
+        return self._joined
 
     @property
     def size(self) -> int:
         """How many bytes it has."""
-        return len(self._raw) if self.body is None else self.body.size
+        return len(self.small) if self.body is None else self.body.size
 
     @property
     def head(self) -> dict[str, Any] | None:

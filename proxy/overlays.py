@@ -16,6 +16,7 @@ import structlog
 from proxy.agents.selection import parts
 from proxy.agents.view import View
 from proxy.agents.views import Views
+from proxy.catalog.holder import CatalogHolder
 from proxy.catalog.merge import merge
 from proxy.catalog.snapshot import Catalog
 from proxy.config.model import AgentConfig
@@ -68,7 +69,7 @@ class Overlays:
 
     Args:
         registry: the upstreams.
-        current: the catalog that everybody shares.
+        holder: has the catalog that everybody shares.
         agents: the configured agents.
         clock: monotonic seconds.
     """
@@ -76,15 +77,17 @@ class Overlays:
     def __init__(
         self,
         registry: Registry,
-        current: Callable[[], Catalog],
+        holder: CatalogHolder,
         agents: Callable[[], Mapping[str, AgentConfig]],
         clock: Clock = SYSTEM,
     ) -> None:
         self._registry = registry
-        self._current = current
+        self._holder = holder
         self._agents = agents
         self._clock = clock
         self._private: tuple[Catalog | None, tuple[str, ...]] = (None, ())
+        self._plain: Catalog | None = None
+        """The last catalog, if nothing in it is private."""
         self._own: OrderedDict[tuple[str, str], _Own] = OrderedDict()
         self._made: OrderedDict[Key, _Made] = OrderedDict()
 
@@ -92,8 +95,7 @@ class Overlays:
         """Views and waits for callers, made of those for agents."""
 
         def seen_by(caller: Caller) -> View:
-            key = self._key(caller)
-            if not key:
+            if self._holder.current is self._plain or not (key := self._key(caller)):
                 return view(caller.agent)
             made = self._catalog(key)
             return made.views.of(made.catalog, *(parts(caller.agent) if caller.agent is not None else ()))
@@ -119,9 +121,10 @@ class Overlays:
                         tasks.start_soon(self._fetch, one, caller)
 
     def _key(self, caller: Caller) -> Key:
-        catalog = self._current()
+        catalog = self._holder.current
         if self._private[0] is not catalog:
             self._private = (catalog, tuple(name for name, one in catalog.listings.items() if one.private))
+            self._plain = None if self._private[1] else catalog
         if not self._private[1]:
             return ()
         owners = ((name, self._registry.whose(name, caller)) for name in self._private[1])
@@ -152,7 +155,7 @@ class Overlays:
                 log.info("overlay.not_listed", upstream=name, whose=whose, reason=error.message)
 
     def _catalog(self, key: Key) -> _Made:
-        base, own = self._current(), {one[0]: self._kept(one).listing for one in key}
+        base, own = self._holder.current, {one[0]: self._kept(one).listing for one in key}
         made = self._made.get(key)
         if made is None or made.base is not base or any(made.own[name] is not own[name] for name in own):
             listings = {name: own.get(name, known) for name, known in base.listings.items()}

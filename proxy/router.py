@@ -96,7 +96,7 @@ class Router:
         """The same for the wait."""
         self.kept_from: Callable[[Caller, str], UpstreamError | None] = lambda _caller, _upstream: None
         """Why a caller alone does not see what an upstream offers."""
-        self._service = stack(*layers)(self._tower)
+        self._service = stack(*layers)(registry.call)
         self.refused: Callable[[Request, ManifoldError], None] = lambda _request, _error: None
         """Called with every request that leads nowhere, before its sender hears of it."""
         self.failed: Callable[[Call, ManifoldError], None] = lambda _call, _error: None
@@ -193,9 +193,6 @@ class Router:
         except ManifoldError as error:
             self.failed(call, error)
             raise
-
-    def _tower(self, call: Call, /) -> Coroutine[Any, Any, Reply]:  # no frame of its own
-        return self._registry.service(call.upstream)(call)
 
     def out_of_reach(self, request: Request) -> Routed | None:
         """Where a name must lead of an upstream of which nobody knows yet what it offers; with the fault."""

@@ -87,7 +87,7 @@ class Runtime:
         self._misfits = Misfits(lambda: self.config.agents, self.view)
         self.router = Router(self.registry, self.view, self.ready, [*self.audit.layers, self._allowances, *layers])
         self.router.beside = [*self.audit.layers, self._allowances]
-        overlays = Overlays(self.registry, lambda: self.holder.current, lambda: self.config.agents, clock)
+        overlays = Overlays(self.registry, self.holder, lambda: self.config.agents, clock)
         self.router.seen_by, self.router.ready_for = overlays.over(self.view, self.ready)
         self.router.kept_from = overlays.error
         self.router.refused = refusals(self.audit, self.registry.access)

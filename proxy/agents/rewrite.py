@@ -70,7 +70,7 @@ def touches(view: Sees, upstream: str, reply: Reply) -> bool:
         return False
     if reply.body is not None:
         return bool(reply.body.traces)
-    raw, (uri, resource, ui) = reply.raw, URI_TRACES  # one by one: a generator would take as long as all else here
+    raw, (uri, resource, ui) = reply.small, URI_TRACES  # one by one: a generator would take as long as all else here
     return uri in raw or resource in raw or ui in raw
 
 

@@ -50,9 +50,10 @@ async def drive(send: Send, params: Params, *, back: Backchannel, capabilities: 
 
 def may_ask(reply: Reply) -> bool:
     """Whether a reply can be a question, without decoding it; the answer is nearly always no."""
-    if reply.head is not None:
-        return asks(reply.head)
-    return b"input_required" in reply.raw
+    body = reply.body
+    if body is None:
+        return b"input_required" in reply.small
+    return asks(body.head) if body.head is not None else b"input_required" in reply.raw
 
 
 def asks(result: Any) -> bool:

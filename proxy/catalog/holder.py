@@ -60,15 +60,11 @@ class CatalogHolder:
 
     def __init__(self, policy: CatalogPolicy, *, clock: Callable[[], float] = time) -> None:
         self._clock = clock
-        self._current = merge({}, policy, now=clock())
+        self.current = merge({}, policy, now=clock())
+        """The catalog as it is now, changed by ``update`` alone. Plain, since every request asks for it."""
         self._subscribers: dict[object, Subscriber] = {}
         self._next: anyio.Event | None = None
         self._ahead: _Ahead | None = None
-
-    @property
-    def current(self) -> Catalog:
-        """The catalog as it is now."""
-        return self._current
 
     def replace(self, upstream: str, listing: Listing | None) -> Change | None:
         """Take in what an upstream offers now; None means that it is gone.
@@ -76,7 +72,7 @@ class CatalogHolder:
         Returns:
             What changed; None if the listing is the one already known, so that the catalog stays as it is.
         """
-        listings = {name: known for name, known in self._current.listings.items() if name != upstream}
+        listings = {name: known for name, known in self.current.listings.items() if name != upstream}
         return self.update(listings if listing is None else {**listings, upstream: listing})
 
     def update(
@@ -93,7 +89,7 @@ class CatalogHolder:
             policy: names, order and filters from now on.
             renamed: upstreams that have another name from now on: old -> new.
         """
-        old = self._current
+        old = self.current
         policy = policy or old.policy
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not renamed and ahead.fits(old, listings, policy):
@@ -103,7 +99,7 @@ class CatalogHolder:
         else:
             new = merge(listings, policy, previous=old, now=self._clock(), renamed=renamed)
         change = Change(old, new, changed(old, new))
-        self._current = new
+        self.current = new
         self._report(change)
         self._announce(change)
         return change
@@ -114,7 +110,7 @@ class CatalogHolder:
         Returns:
             The catalog; None if it stays as it is.
         """
-        old = self._current
+        old = self.current
         if policy == old.policy and all(old.listings.get(name) is one for name, one in listings.items()):
             return None
         new = yield from merging(listings, policy, previous=old, now=self._clock())
@@ -133,11 +129,11 @@ class CatalogHolder:
 
     async def newer(self, version: int) -> Catalog:
         """Wait for a catalog newer than a version, and return the newest. Versions in between may be skipped."""
-        while self._current.version <= version:
+        while self.current.version <= version:
             if self._next is None:
                 self._next = anyio.Event()
             await self._next.wait()
-        return self._current
+        return self.current
 
     def _remove(self, ticket: object) -> None:
         self._subscribers.pop(ticket, None)

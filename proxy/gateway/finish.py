@@ -49,7 +49,7 @@ class Finish:
                 if parts := self._in_pieces(caller, method, reply, reply.body):
                     return parts
             elif caller.era is reply.era is _HANDSHAKE:
-                raw = reply.raw
+                raw = reply.small
                 if caller.version == _LATEST and _STRUCTURED not in raw:
                     return raw
             elif caller.era is Era.MODERN and method not in CACHEABLE and (signed := self._spliced(reply)):
@@ -63,7 +63,7 @@ class Finish:
 
     def _spliced(self, reply: Reply) -> bytes | None:
         """The envelope of the modern era put before the members of a result that has no ``_meta`` of its own."""
-        raw = reply.raw
+        raw = reply.small
         if not raw.startswith(b"{") or _META in raw:
             return None
         head = self._signed if _RESULT_TYPE in raw else self._complete

@@ -18,6 +18,6 @@ def writable(reply: Reply, upstream: str) -> Reply:
         ProtocolFault: it is nested too deeply.
     """
     body = reply.body
-    if body.depth > DEEPEST_RESULT if body is not None else too_deep(reply.raw, DEEPEST_RESULT):
+    if body.depth > DEEPEST_RESULT if body is not None else too_deep(reply.small, DEEPEST_RESULT):
         raise ProtocolFault("its result is nested too deeply to be passed on", upstream=upstream)
     return reply

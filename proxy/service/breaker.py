@@ -1,5 +1,7 @@
 """The breaker layer: stops calling an upstream that keeps failing, and finds out when it is back."""
 
+from typing import Final
+
 from proxy.errors import CircuitOpen
 from proxy.model import Call, Reply
 from proxy.service.base import Service
@@ -7,6 +9,9 @@ from proxy.service.breaker_state import REFUSED, BreakerPolicy, BreakerState, Ch
 from proxy.service.clock import SYSTEM, Clock
 from proxy.service.verdict import Verdict, judge
 from proxy.service.wording import NOTHING_SENT
+
+_CLOSED: Final = State.CLOSED
+"""Looked up once: each call asks for it, and a member of an enum is slow to find."""
 
 
 class Breaker:
@@ -52,7 +57,10 @@ class Breaker:
 
     def admit(self, call: Call) -> Permit:
         """Let a call through; its end must be reported, by ``record``. Raises CircuitOpen."""
-        permit = self._machine.admit(self._now())
+        machine = self._machine
+        if machine.state is _CLOSED:
+            return machine.epoch
+        permit = machine.admit(self._now())
         if permit == REFUSED:
             raise _open(call, self.retry_in())
         return permit

@@ -101,13 +101,14 @@ Changed = Callable[[State, State, float], object]
 class BreakerState:
     """The machine. Mutable state: state, epoch, the window, the times it opened in a row, and the probes."""
 
-    __slots__ = ("_changed", "_epoch", "_opened", "_out", "_passed", "_policy", "_until", "_window", "state")
+    __slots__ = ("_changed", "_opened", "_out", "_passed", "_policy", "_until", "_window", "epoch", "state")
 
     def __init__(self, policy: BreakerPolicy, changed: Changed | None = None) -> None:
         self._policy = policy
         self._changed = changed
         self._window = Window(policy.window)
-        self._epoch = 1
+        self.epoch: Permit = 1
+        """The permit of those who are admitted now, while it is closed."""
         self._opened = 0
         self._until = 0.0
         self._out = 0
@@ -122,17 +123,17 @@ class BreakerState:
     def admit(self, now: float) -> Permit:
         """A permit to call, or REFUSED."""
         if self.state is _CLOSED:
-            return self._epoch
+            return self.epoch
         if self.state is State.OPEN and now >= self._until:
             self._go(Event.COOL, now)
         if self.state is State.OPEN or self._out + self._passed >= self._policy.probes:
             return REFUSED
         self._out += 1
-        return self._epoch
+        return self.epoch
 
     def record(self, permit: Permit, verdict: Verdict, now: float) -> None:
         """Report how the call ended that was admitted with ``permit``."""
-        if permit != self._epoch:
+        if permit != self.epoch:
             return
         if self.state is not _CLOSED:
             self._probed(verdict, now)
@@ -178,7 +179,7 @@ class BreakerState:
 
     def _go(self, event: Event, now: float) -> None:
         old, self.state = self.state, TRANSITIONS[self.state, event]
-        self._epoch += 1
+        self.epoch += 1
         self._out = self._passed = 0
         if self.state is State.OPEN:
             self._opened += 1

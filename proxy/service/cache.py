@@ -88,7 +88,7 @@ class ReplyStore:
 
 
 def _fresh(reply: Reply) -> Reply:
-    return Reply(b"" if reply.body else reply.raw, era=reply.era, body=reply.body)
+    return Reply(reply.small, era=reply.era, body=reply.body)
 
 
 def _is_write(call: Call) -> bool:

@@ -34,16 +34,18 @@ class HealthPolicy:
 class Health:
     """Counts the outcomes of one upstream. Feed it from an observer, with ``verdict.judge`` for errors."""
 
-    __slots__ = ("_policy", "_window")
+    __slots__ = ("_policy", "_window", "good")
 
     def __init__(self, policy: HealthPolicy | None = None) -> None:
         self._policy = policy or HealthPolicy()
         self._window = Window(self._policy.window)
+        self.good = self._window.add_good
+        """Counts a success, at a time."""
 
     def record(self, verdict: Verdict, now: float) -> None:
         """Count one outcome."""
         if verdict is _SUCCESS:
-            self._window.add_good(now)
+            self.good(now)
         elif verdict is Verdict.FAILURE:
             self._window.add_bad(now)
 
@@ -67,4 +69,5 @@ class Health:
         """Use other thresholds; what was counted stays."""
         if policy.window != self._policy.window:
             self._window = self._window.resized(policy.window, now)
+            self.good = self._window.add_good
         self._policy = policy

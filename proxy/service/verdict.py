@@ -71,7 +71,11 @@ _COMPLETE: Final = ResultKind.COMPLETE
 def kind_of(reply: Reply) -> ResultKind:
     """Read ``isError`` (``tools/call``) and ``resultType`` (2026-07-28, multi round-trip requests) off a result."""
     try:
-        head = _HEAD.decode(reply.raw) if reply.head is None else msgspec.convert(reply.head, _Head)
+        body = reply.body
+        if body is None:
+            head = _HEAD.decode(reply.small)
+        else:
+            head = _HEAD.decode(reply.raw) if body.head is None else msgspec.convert(body.head, _Head)
     except msgspec.DecodeError:
         return ResultKind.COMPLETE
     if head.is_error is True:

@@ -72,6 +72,9 @@ class Child:
         self._dying = False
         """Whether any sign but the end of its standard error was seen."""
         self._outbox: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._looked = False
+        """Whether the system was asked in this turn of the event loop whether it lives."""
         self._timer: asyncio.TimerHandle | None = None
         self._stdin = _Pipe(self, _STDIN)
         self._outputs = tuple(
@@ -117,9 +120,14 @@ class Child:
     def ending(self) -> bool:
         """Whether there is any sign that the child is at its end. True at once when it has died.
 
-        The system is asked once for all frames of one turn of the event loop, before the first.
+        The system is asked once in a turn of the event loop: before the first frame that is written in it, or earlier.
         """
-        return self._dying or (not self._outbox and self._exit_code() is not None)
+        if not (self._dying or self._looked):
+            if self._exit_code() is not None:
+                return True
+            self._looked = True
+            self._loop.call_soon(self._turn)
+        return self._dying
 
     @property
     def status(self) -> str:
@@ -137,8 +145,14 @@ class Child:
         self._outbox.append(frame)
         if len(frame) > _SMALL or self._stdin.full is not None:
             self._flush()  # so that it shows at once whether there is room for more
-        elif len(self._outbox) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
+        elif not self._looked:
+            self._looked = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """A turn of the event loop is over."""
+        self._looked = False
+        self._flush()
 
     def _flush(self) -> None:
         frames, self._outbox = self._outbox, []
@@ -147,7 +161,7 @@ class Child:
 
     def offer(self, frame: bytes) -> bool:
         """Write a frame if that can be done now: it lives, and has read most of what was written."""
-        if self._stdin.full is not None or self.ending:
+        if self._stdin.full is not None or (self._dying if self._looked else self.ending):
             return False
         self.write(frame)
         return True
@@ -192,7 +206,7 @@ class Child:
         return False
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._unwatch = watch_exit(self._process, loop, self._has_exited)
         await loop.connect_write_pipe(lambda: self._stdin, self._process.stdin)
         await loop.connect_read_pipe(lambda: self._outputs[0], self._process.stdout)
@@ -232,7 +246,7 @@ class Child:
         if self._signs >= _LAST_SIGNS:
             self._end()
         elif self._timer is None and sign != _STDERR and not self._over:
-            self._timer = asyncio.get_running_loop().call_later(_LAST_WORDS, self._end)
+            self._timer = self._loop.call_later(_LAST_WORDS, self._end)
 
     def _end(self) -> None:
         if self._timer is not None:

@@ -1,14 +1,20 @@
 """Which session of an upstream a call goes through: the first, or one of its own."""
 
+from typing import Final
+
 import anyio
 import structlog
 from msgspec.structs import replace
 
+from proxy.config.model import Scope
 from proxy.errors import ConnectFailed, Lost, UpstreamError
 from proxy.model import Call
 from proxy.upstream.pool import SessionKey, SessionPool, key_for, may_change_era
 from proxy.upstream.session import Session
 from proxy.upstream.standing import Standing
+
+_SHARED: Final = Scope.SHARED
+"""Looked up once: each call asks for it, and a member of an enum is slow to find."""
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +34,13 @@ class Choice:
     def at_hand(self, call: Call) -> Session | None:
         """The first session, if it is there and right for a call."""
         standing = self._standing
-        first = standing.session
-        if first is None or first.link.closed is not None or self._key(call, first) != standing.first_key:
+        first, caller = standing.session, call.caller
+        if first is None or first.link.closed is not None:
+            return None
+        own, era = standing.first_key, first.era
+        # Nearly always it fits plainly, and no key has to be made for that.
+        plain = era is caller.era and standing.scope is _SHARED and caller.told == own.capabilities
+        if not (plain and standing.whose(caller) == own.whose) and self._key(call, first) != own:
             return None
         return None if first.taken(call, self._pool.askers) else first
 

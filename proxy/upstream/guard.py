@@ -75,12 +75,15 @@ class Guard:
         try:
             reply = await self.member.request(call)
         except BaseException as error:
-            self._ended(breaker, permit, verdict_on(error))
+            self._failed(breaker, permit, verdict_on(error))
             raise
-        self._ended(breaker, permit, _SUCCESS)
+        now = self._clock.now()
+        self.health.record(_SUCCESS, now)
+        if breaker is not None:
+            breaker.record(permit, _SUCCESS, now)
         return reply
 
-    def _ended(self, breaker: Breaker | None, permit: Permit, verdict: Verdict) -> None:
+    def _failed(self, breaker: Breaker | None, permit: Permit, verdict: Verdict) -> None:
         now = self._clock.now()
         self.health.record(verdict, now)
         if breaker is not None:

@@ -16,6 +16,8 @@ Changed = Callable[[HealthStatus, str], None]
 
 
 _FAILURE: Final = Verdict.FAILURE
+_SUCCESS: Final = Verdict.SUCCESS
+# Looked up once: each call asks for them, and a member of an enum is slow to find.
 
 
 def verdict_on(error: BaseException) -> Verdict:
@@ -42,7 +44,10 @@ class HealthWatch:
 
     def record(self, verdict: Verdict, now: float) -> None:
         """A call has ended."""
-        self._health.record(verdict, now)
+        if verdict is _SUCCESS:
+            self._health.good(now)
+        else:
+            self._health.record(verdict, now)
         if self._suspicious or verdict is _FAILURE:
             self._look()
 

@@ -43,6 +43,8 @@ class Pending(msgspec.Struct, eq=False):
     """Pays for passing notifications on."""
     dropped: int = 0
     """How many notifications gave way because the downstream was too slow."""
+    answer: Message | None = None
+    """The answer, if it came when nothing had to be passed on before it."""
     _box: deque[tuple[str, Params | None]] | None = None
     _outcome: Message | UpstreamError | None = None
 
@@ -60,6 +62,8 @@ class Pending(msgspec.Struct, eq=False):
         """The request has its answer, or never will. The first outcome holds."""
         if self._outcome is None:
             self._outcome = outcome
+            if not self._box and isinstance(outcome, Message):
+                self.answer = outcome
             if not self.wake.done():
                 self.wake.set_result(None)
 
@@ -72,12 +76,6 @@ class Pending(msgspec.Struct, eq=False):
             self._box.append((method, params))
             if not self.wake.done():
                 self.wake.set_result(None)
-
-    @property
-    def answer(self) -> Message | None:
-        """The answer, if it is here and nothing has to be passed on before it."""
-        found = self._outcome
-        return found if isinstance(found, Message) and not self._box else None
 
     async def outcome(self) -> Message:
         """Wait for the answer, passing notifications on to the downstream in their order, all before the answer.
@@ -139,8 +137,8 @@ def reply_of(message: Message, upstream: str) -> Reply:
         fault = message.fault
         raise Rejected(fault.code, fault.message, fault.data, upstream=upstream)
     if isinstance(message, Scanned):
-        return Reply(message.result, body=message.body)
-    return Reply(message.result)
+        return Reply(b"", body=message.body)
+    return Reply(bytes(message.result))
 
 
 def too_large(upstream: str, size: int, limit: int) -> ProtocolFault:

@@ -1,10 +1,10 @@
 """All upstreams of a configuration, each run by its supervisor in one task group."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import anyio
 import structlog
@@ -16,7 +16,6 @@ from proxy.credentials.wallet import Wallet
 from proxy.errors import Draining, ManifoldError, Rejected, UnknownServer
 from proxy.model import Call, Caller, Era, Listing, Reply, StatusEvent, UpstreamState
 from proxy.service.access import AccessLog
-from proxy.service.base import Service
 from proxy.service.clock import SYSTEM
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.kinds import AnyUpstream
@@ -205,14 +204,15 @@ class Registry(AbstractAsyncContextManager["Registry"]):
     def __contains__(self, name: object) -> bool:
         return name in self._running
 
-    def service(self, name: str) -> Service:
-        """The tower in front of an upstream.
+    def call(self, call: Call, /) -> Coroutine[Any, Any, Reply]:
+        """Send a call through the tower in front of the upstream that it names.
 
         Raises:
             UnknownServer: there is none of that name.
+            UpstreamError: as the tower does.
         """
-        running = self._found(name)
-        return _refuse if self._closing else running.tower.service
+        running = self._running.get(call.upstream) or self._found(call.upstream)
+        return (_refuse if self._closing else running.tower.service)(call)  # no frame of its own
 
     def tower(self, name: str) -> Tower:
         """The tower itself, to look at.

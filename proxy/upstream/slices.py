@@ -18,6 +18,8 @@ BRIEF: Final = 0.00005
 """The same while calls of others are under way: they take some ten turns, and wait for all that is done in each."""
 SLICE: Final = 256
 """Bytes between two looks at the clock, where many small messages come."""
+_LITTLE: Final = 1024
+"""Bytes of a chunk that is taken in without a look at the clock: a few answers."""
 _WHOLE: Final = 1 << 16
 """The same within a large message, which is only gathered."""
 _MUCH: Final = _WHOLE >> 1
@@ -87,9 +89,15 @@ class Slices:
 
     def feed(self, data: bytes, transport: asyncio.ReadTransport) -> None:
         """Take a chunk, which was read from this transport."""
-        self._rest += data
-        if self._transport is None:
+        if self._transport is not None:
+            self._rest += data
+        elif len(data) > _LITTLE:
+            self._rest = data
             self._go_on(transport)
+        else:
+            self._take(data)
+            if (rest := self._rest_for()) > 0.0:
+                self._rest_reading(transport, rest, over=False)
 
     def flush(self) -> None:
         """Hand on all that is left, at once."""

@@ -77,22 +77,17 @@ class Tally:
     """When the last attempt failed; NEVER if it did not, or if a link was lost since."""
     in_flight: int = 0
     last_used: float = 0.0
-    idle: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the last call in flight ends."""
+    idle: anyio.Event | None = None
+    """Set when the last call in flight ends, for those who wait for it."""
     demand: Demand = field(default_factory=Demand)
     """Of the event loop: the supervisor says which, when it runs."""
-
-    def began(self, who: str, now: float) -> None:
-        """A call of an upstream has begun."""
-        self.in_flight += 1
-        self.demand.noted(who, now)
 
     def ended(self, who: str, now: float) -> None:
         """A call has ended."""
         self.in_flight -= 1
         self.last_used = now
         self.demand.noted(who, now)
-        if not self.in_flight:
+        if self.idle is not None and not self.in_flight:
             self.idle.set()
 
     @property

@@ -80,8 +80,11 @@ class StdioLink(DuplexLink):
         if self._reason is None:
             began, heavy = self._share.now(), self._lines.large
             for line in self._lines.feed(data):
-                heavy = heavy or not isinstance(line, bytes)
-                self._take(line)
+                if type(line) is not bytes:
+                    heavy = True
+                    self._take(line)
+                elif line and not line.isspace():
+                    self._receive(line)
             if heavy or self._lines.large:
                 self._large.charge(began - len(data) * READING)
             else:

@@ -14,7 +14,7 @@ from proxy.credentials.wallet import Wallet
 from proxy.errors import ConnectFailed, Lost, SessionGone, UpstreamError
 from proxy.model import Call, Era, Listing, Reply, Sent, UpstreamState
 from proxy.service.clock import SYSTEM, Clock
-from proxy.service.notes import Notes, noted
+from proxy.service.notes import NOTES, Notes
 from proxy.upstream.choosing import Choice
 from proxy.upstream.groups import collapsed
 from proxy.upstream.lifecycle import Event
@@ -227,9 +227,10 @@ class Upstream:
         Raises:
             UpstreamError: it could not be sent, or was not answered.
         """
-        standing, notes = self._standing, noted() or Notes()
+        standing, notes = self._standing, NOTES.get() or Notes()
         tally = standing.tally
-        tally.began(standing.who, standing.clock.now())
+        tally.in_flight += 1
+        tally.demand.noted(standing.who, standing.clock.now())
         try:
             session = self._choice.at_hand(call)
             if session is None:

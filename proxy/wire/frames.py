@@ -32,7 +32,9 @@ class Frames:
     def feed(self, chunk: bytes) -> list[bytes | Frame | Oversized]:
         """Take a chunk; return the lines that ended in it, empty ones included."""
         *ended, rest = chunk.split(b"\n")
-        lines = [self._end(part) for part in ended]
+        lines: list[bytes | Frame | Oversized] = [*ended]
+        if len(chunk) > self._small or self._partial or self.large:
+            lines = [self._end(part) for part in ended]
         if rest:
             self._keep(rest)
         return lines

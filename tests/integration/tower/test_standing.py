@@ -135,7 +135,7 @@ async def test_a_call_that_waited_in_vain_for_its_server_was_not_sent() -> None:
         async with Runtime(Config(upstreams={"up": upstream})) as runtime:
             runtime.start()
             try:
-                await runtime.registry.service("up")(make_call("note"))
+                await runtime.registry.call(make_call("note"))
             except UpstreamError as error:
                 errors.append(error)
 

@@ -265,7 +265,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def end(self, data: st.DataObject, verdict: Verdict) -> None:
         permit, admitted_in = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
         before, changes = self.machine.state, len(self.changes)
-        current = permit == self.machine._epoch
+        current = permit == self.machine.epoch
         self.machine.record(permit, verdict, self.now)
         if not current or verdict is Verdict.NEITHER:
             assert len(self.changes) == changes, "an old or mute report changed the state"
@@ -305,7 +305,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @invariant()
     def probes_under_way_are_exactly_the_permits_of_this_epoch(self) -> None:
         if self.machine.state is State.HALF_OPEN:
-            mine = [permit for permit, _ in self.under_way if permit == self.machine._epoch]
+            mine = [permit for permit, _ in self.under_way if permit == self.machine.epoch]
             assert self.machine.probing == len(mine)
 
     @invariant()
