@@ -171,6 +171,8 @@ class Call(msgspec.Struct, frozen=True):
 
 URI_TRACES: Final = (b'"uri"', b'"resourceUri"', b'"ui/resourceUri"')
 """What stands in a result that may hold a URI."""
+URI_END: Final = b'ri"'
+"""How each of them ends: one look tells that none of them is there, as nearly always."""
 
 
 class Body(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 from proxy.catalog.check import KEYS
 from proxy.catalog.snapshot import Catalog, Entry
 from proxy.catalog.uris import UriTable
-from proxy.model import URI_TRACES, Json, Kind, Params, Reply
+from proxy.model import URI_END, URI_TRACES, Json, Kind, Params, Reply
 
 Export: TypeAlias = Callable[[str], str]
 """Maps one upstream's URI to the exported one."""
@@ -70,8 +70,8 @@ def touches(view: Sees, upstream: str, reply: Reply) -> bool:
         return False
     if reply.body is not None:
         return bool(reply.body.traces)
-    raw, (uri, resource, ui) = reply.small, URI_TRACES  # one by one: a generator would take as long as all else here
-    return uri in raw or resource in raw or ui in raw
+    raw = reply.small
+    return URI_END in raw and any(trace in raw for trace in URI_TRACES)
 
 
 def _exporter(uris: UriTable, upstream: str) -> Export:

@@ -35,7 +35,8 @@ class Budget:
     def deposit(self) -> None:
         """A call begins."""
         policy = self._policy
-        self._balance = min(policy.burst, self._balance + policy.ratio)
+        balance = self._balance + policy.ratio
+        self._balance = balance if balance < policy.burst else policy.burst  # noqa: FURB136 - min costs three times this
 
     def withdraw(self, now: float) -> bool:
         """Whether one repetition may begin; if so, it is paid."""

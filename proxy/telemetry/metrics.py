@@ -48,14 +48,6 @@ class Series:
         self.last = 0.0
         """When the last call ended, in seconds since the epoch."""
 
-    def time(self, seconds: float) -> None:
-        """Count a duration."""
-        self.timed += 1
-        self.sum += seconds
-        if seconds > self.longest:  # noqa: PLR1730 - a call of max costs three times as much
-            self.longest = seconds
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
-
     def quantile(self, share: float) -> float:
         """The duration in seconds that this share of the calls did not exceed; 0.0 without calls."""
         wanted, seen = share * self.timed, 0
@@ -130,7 +122,11 @@ class Metrics:
             series.failures[code] = series.failures.get(code, 0) + 1
         series.last = self._wall()
         if seconds is not None:
-            series.time(seconds)
+            series.timed += 1
+            series.sum += seconds
+            if seconds > series.longest:  # noqa: PLR1730 - a call of max costs three times as much
+                series.longest = seconds
+            series.buckets[bisect_left(BOUNDS, seconds)] += 1
 
     def retried(self, upstream: str, times: int) -> None:
         """Count attempts beyond the first."""

@@ -20,7 +20,7 @@ def too_deep(data: bytes, limit: int = DEEPEST) -> bool:
 
     A text with few brackets, which is most of them, costs two counts; others some 30 ns for each bracket.
     """
-    if data.count(b"[") + data.count(b"{") <= limit:
+    if len(data) <= limit or data.count(b"[") + data.count(b"{") <= limit:
         return False
     return deepest(_TEXT.sub(b"", data).translate(None, _OTHERS)) > limit
 
