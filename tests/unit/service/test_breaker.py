@@ -115,6 +115,17 @@ async def test_only_the_probe_reaches_the_upstream_and_its_success_closes_the_br
     assert breaker.state is State.CLOSED
 
 
+async def test_one_that_has_recovered_opens_again() -> None:
+    clock = ManualClock()
+    breaker = Breaker(POLICY, clock=clock)
+    await opened(clock, breaker, Scripted(Lost("died")))
+    await clock.advance(5.0)
+    await breaker(Scripted(OK))(make_call())
+    assert breaker.state is State.CLOSED
+
+    await opened(clock, breaker, Scripted(Lost("died again")))
+
+
 async def test_a_probe_that_fails_opens_it_for_longer() -> None:
     clock = ManualClock()
     breaker, upstream = Breaker(POLICY, clock=clock), Scripted(Lost("died"))
