@@ -28,6 +28,8 @@ META: Final = {
     "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
 }
 PROCESS: Final = re.compile(r', \\*"pid\\*": \d+')
+STATE: Final = re.compile(r'("requestState": )"[^"]+"')
+"""Sealed, and never twice the same."""
 FIRST: Final = "t"
 LARGE: Final = 5_000_000
 
@@ -113,7 +115,7 @@ async def asked(wire: Wire) -> Json:
 def sorted_out(seen: list[Json]) -> list[Json]:
     """Without what is different in each process, and what belongs to no request."""
     apart = (one for one in seen if not str(one.get("method")).endswith("list_changed"))
-    return [json.loads(PROCESS.sub("", json.dumps(one))) for one in apart]
+    return [json.loads(STATE.sub(r'\1"sealed"', PROCESS.sub("", json.dumps(one)))) for one in apart]
 
 
 # -- requests of all kinds ---------------------------------------------------------------------------------------------
@@ -162,6 +164,13 @@ ENVELOPES: Final = st.sampled_from(
         {"io.modelcontextprotocol/protocolVersion": VERSION},
     ]
 )
+ASKS: Final[Json] = {
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "mcp_a_ask", "arguments": {}},
+    "envelope": META | {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {}}},
+}
+"""One whose answer is a question."""
 
 
 @st.composite

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.lanes import (
+    ASKS,
     DOORS,
     EITHER,
     FIRST,
@@ -73,6 +74,7 @@ async def told(wire: Wire, message: Json, *, odd: bool, modern: bool) -> tuple[l
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(sent=st.lists(lines(), min_size=4, max_size=12))
+@example([(ASKS, False)])
 async def test_the_same_requests_have_the_same_answers_with_and_without_the_lane(
     both: tuple[list[Wire], bool], sent: list[tuple[Json, bool]]
 ) -> None:
