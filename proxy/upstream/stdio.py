@@ -125,7 +125,7 @@ class StdioLink(DuplexLink):
 
     async def _ready(self) -> None:
         await self.child.writable()
-        # The system is asked once, as late as possible: what is not written was not sent.
+        # Asked before anything is written: what is not written was not sent.
         if self._reason is None and self.child.ending:
             # What it died of is still on its way; ``ended`` follows soon.
             await self.wait_closed()
