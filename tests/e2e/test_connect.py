@@ -115,13 +115,13 @@ async def test_a_call_that_was_cut_off_is_not_sent_twice(tmp_path: Path) -> None
     home = Home(tmp_path).write({"a": upstream("a", "work")})
     async with background(home), window(home) as wire:
         await wire.open()
-        started_file = tmp_path / "never"
+        go_on = tmp_path / "go_on"
         await wire.call("mcp_a_work")
         await wire.send(
             {
                 "id": "cut",
                 "method": "tools/call",
-                "params": {"name": "mcp_a_work", "arguments": {"do": "wait", "file": str(started_file)}},
+                "params": {"name": "mcp_a_work", "arguments": {"do": "wait", "file": str(go_on)}},
             }
         )
         await wire.request("ping")
@@ -129,6 +129,7 @@ async def test_a_call_that_was_cut_off_is_not_sent_twice(tmp_path: Path) -> None
         while (message := await wire.next()).get("id") != "cut":
             pass
         assert "may have been executed" in message["error"]["message"]
+        go_on.touch()  # the upstream, which nobody is left to end, would wait for ever
 
 
 async def test_list_changes_arrive_without_a_request(tmp_path: Path) -> None:
