@@ -10,12 +10,15 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import httpx2
 import psutil
 import pytest
 from anyio.abc import Process
 from mcp import Client
 
 from proxy.runtime import background
+from tests.support.lanes import introduce
+from tests.support.legacy import legacy
 from tests.support.manifold import PATIENCE, ROOT, Home, Wire, serving, started, stdio
 from tests.support.scripted import upstream
 
@@ -101,6 +104,20 @@ async def test_a_restarted_http_server_costs_no_call(tmp_path: Path, era: str) -
             await first.wait()
             async with library_on(listener, era) as second:
                 assert (await client.call_tool("mcp_a_pid")).structured_content == {"result": second.pid}
+
+
+async def test_a_client_of_another_era_has_a_session_of_its_own_where_the_server_speaks_both(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        home = Home(tmp_path).write({"a": {"url": f"{url}/mcp"}})
+        async with library_on(listener, "both"), serving(home) as manifold, httpx2.AsyncClient() as http:
+            ready = await manifold.event("upstream.state", upstream="a", new="ready")
+            assert ready["reason"].startswith("modern")
+            assert (await http.get(f"{url}/seen")).json() == ["modern"]
+            async with legacy(manifold) as client:
+                await introduce(client)
+                await client.call("mcp_a_pid")
+            assert (await http.get(f"{url}/seen")).json() == ["handshake", "modern"]
 
 
 @BY_SIGNAL

@@ -1,4 +1,7 @@
-"""An HTTP server on the SDK that speaks one era only. Run with the era and the descriptor of a listening socket."""
+"""An HTTP server on the SDK that speaks one era only, or ``both``.
+
+Run with the era and the descriptor of a listening socket. ``GET /seen`` says in which eras it was spoken to.
+"""
 
 import os
 import socket
@@ -23,11 +26,17 @@ class OneEra:
     def __init__(self, app: ASGIApp, era: str) -> None:
         self.app = app
         self.era = era
+        self.seen: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if scope["path"] == "/seen":
+                await JSONResponse(sorted(self.seen))(scope, receive, send)
+                return
             version = dict(scope["headers"]).get(b"mcp-protocol-version", b"")
-            if (version == b"2026-07-28") != (self.era == "modern"):
+            era = "modern" if version == b"2026-07-28" else "handshake"
+            self.seen.add(era)
+            if self.era not in (era, "both"):
                 error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "not my era"}}
                 await JSONResponse(error, status_code=400)(scope, receive, send)
                 return

@@ -55,6 +55,15 @@ def test_retuning_keeps_what_was_counted() -> None:
     assert health.status(100.0) is HealthStatus.ERROR
 
 
+def test_successes_count_in_a_window_of_another_length() -> None:
+    health = fed(5, 5)
+    health.retune(HealthPolicy(window=600.0), 0.0)
+    assert health.status(0.0) is HealthStatus.ERROR
+    for _ in range(90):
+        health.record(Verdict.SUCCESS, 0.0)
+    assert health.status(0.0) is HealthStatus.ACTIVE
+
+
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_more_failures_never_look_better(good: int, bad: int) -> None:
     order = list(HealthStatus)
