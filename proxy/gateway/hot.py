@@ -16,7 +16,7 @@ from proxy.gateway.express import ExpressLane
 from proxy.gateway.forwarding import Forwarding
 from proxy.gateway.guard import Guard, is_listening
 from proxy.gateway.identity import Access
-from proxy.gateway.intake import headers_of
+from proxy.gateway.intake import bounded, headers_of
 from proxy.gateway.known import Known
 from proxy.gateway.paths import PREFIX
 from proxy.gateway.sse_lane import SseLane
@@ -75,8 +75,7 @@ class HotDoor:
         headers = headers_of(scope)
         if headers is None or b"transfer-encoding" in headers or is_listening(headers):
             return None
-        length = headers.get(b"content-length", b"")
-        if not (length.isdigit() and int(length) <= self.largest) or not self._lane.vouched.knows(scope, headers):
+        if not bounded(headers, self.largest) or not self._lane.vouched.knows(scope, headers):
             return None
         return Known(headers, None if named is None else named[1].decode())
 

@@ -34,6 +34,12 @@ def posted(scope: Scope) -> Mapping[bytes, bytes] | None:
     return found if found.get(b"content-type", b"").startswith(b"application/json") else None
 
 
+def bounded(headers: Mapping[bytes, bytes], largest: int) -> bool:
+    """Whether a body says how long it is, and is no longer than so many bytes."""
+    length = headers.get(b"content-length", b"")
+    return length.isdigit() and int(length) <= largest
+
+
 def _doubled(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     seen = [name for name, _ in headers if name in _ONCE]
     return len(seen) != len(set(seen))

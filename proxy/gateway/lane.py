@@ -80,7 +80,7 @@ class Lane(OnLane):
 
     def __init__(self, channel: Channel, caller: Caller, params: Params, bears: Bears = BARE) -> None:
         self.caller = caller
-        self.progress_token = token_of(params) if "_meta" in params else None
+        self.progress_token = token_of(params)
         self._channel = channel
         self._bears = bears
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.gateway.intake import SESSION, again, body_of, headers_of
+from proxy.gateway.intake import SESSION, again, body_of, bounded, headers_of
 from proxy.gateway.paths import PRINCIPAL_KEY, split
 from proxy.gateway.replying import DECLINED
 
@@ -115,8 +115,7 @@ class ShortCut:
             return None
         if listens:
             return headers if SESSION in headers else None
-        length = headers.get(b"content-length", b"")
-        return headers if length.isdigit() and int(length) <= self._max_body else None
+        return headers if bounded(headers, self._max_body) else None
 
 
 async def _nobody(_app: ASGIApp, _scope: Scope, _channel: tuple[Receive, Send]) -> bool:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from proxy.gateway.answerer import Answerer
 from proxy.gateway.channel import Asgi, Channel
 from proxy.gateway.downstream import Who, who_in
-from proxy.gateway.intake import SESSION, again, body_of, posted
+from proxy.gateway.intake import SESSION, again, body_of, bounded, posted
 from proxy.gateway.known import Known
 from proxy.gateway.paths import PREFIX
 from proxy.gateway.replying import DECLINED, way_of
@@ -90,8 +90,7 @@ class SseLane:
         headers = None if address is None else posted(scope)
         if address is None or headers is None or not _plain(headers):
             return None
-        length = headers.get(b"content-length", b"")
-        if not (length.isdigit() and int(length) <= largest) or not self._vouched.knows(scope, headers):
+        if not bounded(headers, largest) or not self._vouched.knows(scope, headers):
             return None
         return Known(headers, None if address[1] is None else address[1].decode(), address[2])
 

@@ -113,9 +113,12 @@ class Interrupt(msgspec.Struct, eq=False, kw_only=True):
     _ended: bool = False
 
     def __post_init__(self) -> None:
-        task = self._task = asyncio.current_task()
+        self._of(asyncio.current_task())
+
+    def _of(self, task: asyncio.Task[Any] | None) -> None:
         if task is None:
-            raise _no_task()
+            raise RuntimeError("Only a running task can be interrupted.")
+        self._task = task
         self._base = task.cancelling()
 
     def cancel(self, message: str) -> None:
@@ -146,10 +149,7 @@ class Limit(Interrupt, kw_only=True):
         lane = self.lane
         if lane.loop is None:
             lane.loop = asyncio.get_running_loop()
-        task = self._task = asyncio.current_task(lane.loop)
-        if task is None:
-            raise _no_task()
-        self._base = task.cancelling()
+        self._of(asyncio.current_task(lane.loop))
         lane.start(self)
 
     def ring(self) -> None:
@@ -178,7 +178,3 @@ class Limit(Interrupt, kw_only=True):
             return super().end()
         self._ended = True
         return False
-
-
-def _no_task() -> RuntimeError:
-    return RuntimeError("Only a running task can be interrupted.")

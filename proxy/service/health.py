@@ -34,18 +34,16 @@ class HealthPolicy:
 class Health:
     """Counts the outcomes of one upstream. Feed it from an observer, with ``verdict.judge`` for errors."""
 
-    __slots__ = ("_policy", "_window", "good")
+    __slots__ = ("_policy", "_window")
 
     def __init__(self, policy: HealthPolicy | None = None) -> None:
         self._policy = policy or HealthPolicy()
         self._window = Window(self._policy.window)
-        self.good = self._window.add_good
-        """Counts a success, at a time."""
 
     def record(self, verdict: Verdict, now: float) -> None:
         """Count one outcome."""
         if verdict is _SUCCESS:
-            self.good(now)
+            self._window.add_good(now)
         elif verdict is Verdict.FAILURE:
             self._window.add_bad(now)
 
@@ -69,5 +67,4 @@ class Health:
         """Use other thresholds; what was counted stays."""
         if policy.window != self._policy.window:
             self._window = self._window.resized(policy.window, now)
-            self.good = self._window.add_good
         self._policy = policy

@@ -181,7 +181,7 @@ class DuplexLink(ABC):
 
     def _receive(self, frame: bytes | Frame) -> None:
         """Take a frame from the upstream, in the order of the wire."""
-        for message in envelope.read(frame) if type(frame) is bytes else large.read(frame):
+        for message in large.read(frame):
             if isinstance(message, Malformed):
                 self._misread(frame, message)
             elif message.method is UNSET:
@@ -198,7 +198,7 @@ class DuplexLink(ABC):
 
     def rest(self) -> float:
         """Seconds for which nothing more is to be read: the upstream has had its share, or a downstream lags behind."""
-        lags = self._answering.busy or (self._spoken and any(pending.lags for pending in self._spoken))
+        lags = self._answering.busy or any(pending.lags for pending in self._spoken)
         return max(LAG if lags else 0.0, self._share.rest(), self._large.rest())
 
     def turn(self) -> float:

@@ -8,7 +8,7 @@ import structlog
 from proxy.config.model import UpstreamConfig
 from proxy.model import Call, Listing, Reply
 from proxy.service.breaker import Breaker
-from proxy.service.breaker_state import REFUSED, BreakerPolicy, Permit, State
+from proxy.service.breaker_state import REFUSED, BreakerPolicy, State
 from proxy.service.clock import Clock
 from proxy.service.health import HealthStatus
 from proxy.service.verdict import Verdict
@@ -72,22 +72,17 @@ class Guard:
         """
         breaker = self.breaker
         permit = REFUSED if breaker is None else breaker.admit(call)
+        verdict = _SUCCESS
         try:
-            reply = await self.member.request(call)
+            return await self.member.request(call)
         except BaseException as error:
-            self._failed(breaker, permit, verdict_on(error))
+            verdict = verdict_on(error)
             raise
-        now = self._clock.now()
-        self.health.record(_SUCCESS, now)
-        if breaker is not None:
-            breaker.record(permit, _SUCCESS, now)
-        return reply
-
-    def _failed(self, breaker: Breaker | None, permit: Permit, verdict: Verdict) -> None:
-        now = self._clock.now()
-        self.health.record(verdict, now)
-        if breaker is not None:
-            breaker.record(permit, verdict, now)
+        finally:
+            now = self._clock.now()
+            self.health.record(verdict, now)
+            if breaker is not None:
+                breaker.record(permit, verdict, now)
 
     def reconnected(self) -> None:
         """There is a new link. That it can be opened is no proof that calls succeed on it, but reason enough to try."""

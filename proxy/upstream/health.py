@@ -16,8 +16,6 @@ Changed = Callable[[HealthStatus, str], None]
 
 
 _FAILURE: Final = Verdict.FAILURE
-_SUCCESS: Final = Verdict.SUCCESS
-# Looked up once: each call asks for them, and a member of an enum is slow to find.
 
 
 def verdict_on(error: BaseException) -> Verdict:
@@ -44,10 +42,7 @@ class HealthWatch:
 
     def record(self, verdict: Verdict, now: float) -> None:
         """A call has ended."""
-        if verdict is _SUCCESS:
-            self._health.good(now)
-        else:
-            self._health.record(verdict, now)
+        self._health.record(verdict, now)
         if self._suspicious or verdict is _FAILURE:
             self._look()
 

@@ -80,11 +80,8 @@ class StdioLink(DuplexLink):
         if self._reason is None:
             began, heavy = self._share.now(), self._lines.large
             for line in self._lines.feed(data):
-                if type(line) is not bytes:
-                    heavy = True
-                    self._take(line)
-                elif line and not line.isspace():
-                    self._receive(line)
+                heavy = heavy or type(line) is not bytes
+                self._take(line)
             if heavy or self._lines.large:
                 self._large.charge(began - len(data) * READING)
             else:
